@@ -1,0 +1,62 @@
+# Every target sets up its own .venv: with uv where it is, else with python -m venv and pip. Nothing else is needed.
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench fmt lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+ifdef UV
+CREATE := $(UV) venv -q --allow-existing --python $(PYTHON) $(VENV)
+INSTALL := $(UV) pip install -q --python $(BIN)/python
+else
+CREATE := $(PYTHON) -m venv $(VENV)
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
+endif
+
+help:  ## what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/runtime  ## an embedded Kafka, an emulated API and the worker, in one command; ARGS="--input FILE" for your own texts
+	@$(BIN)/embedding-worker demo $(ARGS)
+
+test: $(VENV)/development  ## all tests; on a real Kafka where Docker, or Java and Maven, are there
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/development  ## linters, types, layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/hadolint Dockerfile
+
+bench: $(VENV)/development  ## the worker beside the vendor's SDK in a thread pool; ARGS="--json" for one JSON object
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+fmt: $(VENV)/development  ## format the code
+	@$(BIN)/ruff check -q --fix-only .
+	@$(BIN)/ruff format -q .
+
+lock:  ## make the lock files anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group build -o requirements-build.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --group dev pyproject.toml -o requirements-dev.lock
+
+clean:  ## remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+
+$(VENV)/bin/python:
+	@echo "setting up $(VENV) ..." >&2
+	@$(CREATE)
+
+$(VENV)/runtime: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
+	@echo "installing the runtime packages ..." >&2
+	@$(INSTALL) --require-hashes -r requirements.lock
+	@$(INSTALL) --require-hashes -r requirements-build.lock
+	@$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/development: requirements-dev.lock $(VENV)/runtime
+	@echo "installing the development packages ..." >&2
+	@$(INSTALL) --require-hashes -r requirements-dev.lock
+	@touch $@
