@@ -1,0 +1,1 @@
+"""A message-driven embedding worker."""

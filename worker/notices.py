@@ -1,0 +1,102 @@
+"""What the worker tells its observer: one frozen type per thing that happened."""
+
+from dataclasses import dataclass
+
+from worker.model import Job, Metrics, OutcomeKind, Reason, Record, TopicPartition
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """Partitions came to this worker."""
+
+    partitions: tuple[TopicPartition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Partitions left this worker; `in_flight` records of theirs were dropped, the next owner takes them up."""
+
+    partitions: tuple[TopicPartition, ...]
+    in_flight: int
+    lost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """The API accepted a job."""
+
+    record: Record
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """A poll was answered; `completed` tells whether the job was done. `age` in seconds since submission."""
+
+    job: Job
+    completed: bool
+    age: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A result arrived."""
+
+    record: Record
+    job: Job
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A call did not succeed and will be repeated in `delay` seconds."""
+
+    record: Record
+    detail: str
+    delay: float
+    counted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """A 429: no request starts for `delay` seconds."""
+
+    delay: float
+    requests_per_minute: float
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """Intake stopped; `reason` is one sentence that names the fix."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """Intake goes on after a halt of `seconds`."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A record's outcome is committed. `seconds` since the record was taken up."""
+
+    record: Record
+    kind: OutcomeKind
+    reason: Reason | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommitFailed:
+    """A batch was not committed and will be rebuilt."""
+
+    detail: str
+
+
+Notice = (
+    Assigned | Dropped | Submitted | Polled | Fetched | Retried | Throttled | Halted | Healed | Ended | CommitFailed
+)

@@ -1,0 +1,131 @@
+"""The seams of the worker. Each port has a fake in `tests/fakes/` and one conformance suite that runs on the fake and on
+the real adapter."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Never, Protocol
+
+from worker.model import (
+    Assignment,
+    Batch,
+    Completed,
+    Credits,
+    Embedding,
+    EmbedRequest,
+    JobState,
+    Membership,
+    Position,
+    Record,
+    TopicPartition,
+)
+from worker.notices import Notice
+
+
+class Listener(Protocol):
+    """Who hears from a `Source`. All calls come on the event loop, in the order in which things happened."""
+
+    def assigned(self, assignments: Mapping[TopicPartition, Assignment]) -> None:
+        """Partitions are owned from now on. They are paused until the listener resumes them."""
+
+    def arrived(self, records: Sequence[Record]) -> None:
+        """Records were fetched, per partition in offset order. Must not block; may pause partitions."""
+
+    async def revoked(self, partitions: Collection[TopicPartition]) -> None:
+        """Partitions are about to go. They are still owned, and commits for them still possible, until this returns; the
+        source waits for it, but not for ever."""
+
+    def lost(self, partitions: Collection[TopicPartition]) -> None:
+        """Partitions have gone already: drop them, write nothing."""
+
+
+class Source(Protocol):
+    """Input records of the partitions that the group gives to this worker."""
+
+    async def start(self, listener: Listener) -> None:
+        """Join the group. Raises StartError where the surroundings do not allow it."""
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        """Fetch no more of these; at once for records not yet handed over. Ignores partitions not owned."""
+
+    def resume(self, partitions: Collection[TopicPartition]) -> None:
+        """Fetch these again. Ignores partitions not owned."""
+
+    async def snapshot(self) -> Membership:
+        """Ownership and group metadata of one moment. Raises CommitAborted while the worker is in no group."""
+
+    async def commit(self, positions: Mapping[TopicPartition, Position], membership: Membership) -> None:
+        """Commit offsets outside a transaction. Raises CommitAborted where the group refuses."""
+
+    async def positions(self) -> Mapping[TopicPartition, int]:
+        """The next offset to be handed over, of each owned partition (past transaction markers and gaps)."""
+
+    async def wait_failed(self) -> Never:
+        """Wait for what the source cannot mend (a fatal client error, an offset out of range): raises it, never returns."""
+
+    async def close(self) -> None:
+        """Call `Listener.revoked` for all that is owned, leave the group, free everything. May be called twice."""
+
+
+class Sink(Protocol):
+    """Where outcomes go, together with the offsets that make them final."""
+
+    async def start(self) -> None:
+        """Connect. Raises StartError."""
+
+    async def commit(self, batch: Batch) -> None:
+        """Publish all messages, then (or in the same transaction) commit the positions.
+
+        Returns when both are durable. Raises MessageRefused or CommitAborted; in both cases no position was committed, and
+        with at-least-once delivery some messages may have been published.
+        """
+
+    async def close(self) -> None:
+        """Free everything; what was not committed is not published. May be called twice."""
+
+
+class Codec(Protocol):
+    """Avro in and out."""
+
+    async def decode(self, topic: str, value: bytes) -> object:
+        """The datum of an input record. Raises InvalidEvent for every kind of bad bytes, in bounded memory."""
+
+    def encode(self, embedding: Embedding) -> bytes:
+        """The value of an output record."""
+
+
+class EmbeddingApi(Protocol):
+    """The asynchronous embedding API. Every method raises ApiError and nothing else, and repeats nothing by itself."""
+
+    async def submit(self, request: EmbedRequest) -> str:
+        """Start a job (billed); returns its request_id."""
+
+    async def status(self, request_id: str) -> JobState:
+        """How far the job is. Raises JobFailed where it FAILED."""
+
+    async def result(self, request_id: str) -> Completed | JobState:
+        """The result, or the state of a job that is not done where the API tells it."""
+
+    async def credits(self) -> Credits:
+        """The account's balance; costs nothing."""
+
+    async def close(self) -> None:
+        """Close all connections. May be called twice."""
+
+
+class Clock(Protocol):
+    """Time, as an argument."""
+
+    def monotonic(self) -> float:
+        """Seconds that only grow."""
+
+    def epoch(self) -> float:
+        """Seconds since 1970, by the wall clock."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after that many seconds; at least one turn of the event loop."""
+
+
+class Observer(Protocol):
+    """Hears what happened; must be quick and must not raise."""
+
+    def notice(self, notice: Notice) -> None:
+        """Take note of one thing."""

@@ -1,0 +1,44 @@
+"""All configuration: what there is (`sections`), and how it is read and checked, once (`load`)."""
+
+from worker.settings.load import Settings, load
+from worker.settings.mask import masked
+from worker.settings.report import InvalidSettings
+from worker.settings.secrets import API_KEY, API_KEY_FILE, SecretSource
+from worker.settings.sections import (
+    ApiSettings,
+    InputFormat,
+    InputSettings,
+    KafkaSettings,
+    LimitsSettings,
+    LogLevel,
+    LogSettings,
+    PaceSettings,
+    RegistrySettings,
+    Sections,
+    StartFrom,
+    StatusSettings,
+    TopicsSettings,
+)
+
+__all__ = [
+    "API_KEY",
+    "API_KEY_FILE",
+    "ApiSettings",
+    "InputFormat",
+    "InputSettings",
+    "InvalidSettings",
+    "KafkaSettings",
+    "LimitsSettings",
+    "LogLevel",
+    "LogSettings",
+    "PaceSettings",
+    "RegistrySettings",
+    "SecretSource",
+    "Sections",
+    "Settings",
+    "StartFrom",
+    "StatusSettings",
+    "TopicsSettings",
+    "load",
+    "masked",
+]

@@ -1,0 +1,95 @@
+"""One line for each thing that is wrong with the settings; what they got is shown only where it cannot be a secret."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from worker.errors import ConfigurationError
+from worker.settings.catalogue import Setting
+from worker.settings.secrets import API_KEY, API_KEY_FILE, MASK
+
+LONGEST_SHOWN = 80  # characters of a value or a name
+SHORTEST_KEY = 8  # characters; a shorter "key" would blot out ordinary words
+
+
+class InvalidSettings(ConfigurationError):
+    """Everything that is wrong with the settings of one start. `problems` holds one line for each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        count = f"{len(problems)} settings are wrong: " if len(problems) > 1 else ""
+        super().__init__(count + "; ".join(problems))
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A setting that somebody has set. `place` names the variable, the file and its key, or the flag; `is_text`: from a
+    source that knows strings only."""
+
+    setting: Setting
+    value: object
+    place: str
+    is_text: bool
+
+
+class Report:
+    """Collects the problems of one start. It knows the API key only to keep it out of every line."""
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+        self._lines: list[str] = []
+
+    def add(self, place: str, problem: str) -> None:
+        """`place: problem` in one line."""
+        line = f"{place}: {problem}"
+        if len(self._api_key) >= SHORTEST_KEY:
+            line = line.replace(self._api_key, MASK)
+        self._lines.append(line)
+
+    def wrong(self, given: Given, wanted: str, *, note: str = "") -> None:
+        """A value that is not what the setting takes."""
+        self.add(given.place, f"got {self._shown(given)}{note}, wants {wanted}")
+
+    def unknown(self, place: str, name: str, known: Iterable[str]) -> None:
+        """A name that no setting has."""
+        lowered = {candidate.lower(): candidate for candidate in known}
+        # difflib takes quadratic time, and no setting has so long a name.
+        nearest = difflib.get_close_matches(name[:LONGEST_SHOWN].lower(), list(lowered), n=1, cutoff=0.0)
+        self.add(place, f"no such setting; the nearest is {lowered[nearest[0]]}")
+
+    def raise_if_any(self) -> None:
+        """Raises InvalidSettings with all that was collected."""
+        if self._lines:
+            raise InvalidSettings(self._lines)
+
+    def _shown(self, given: Given) -> str:
+        value = given.value
+        text = value if isinstance(value, str) else ""
+        if given.setting.hidden or "@" in text or (self._api_key and self._api_key in text):
+            return "a value that is not shown, as it may be secret"
+        if isinstance(value, str | bool | float):
+            return cut(repr(value))
+        if isinstance(value, int):
+            return str(value) if abs(value) < 10**LONGEST_SHOWN else "a very large integer"
+        if isinstance(value, list | tuple):
+            return "a list"
+        return "a table" if isinstance(value, dict) else f"a {type(value).__name__}"
+
+
+def cut(text: str) -> str:
+    """At most LONGEST_SHOWN characters."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
+def printable(name: str) -> str:
+    """A name from outside, fit for a line."""
+    return cut(name if name.isprintable() else repr(name)[1:-1])
+
+
+def home_of_secret(key: str) -> str:
+    """Where a secret belongs that was found under `key` (a dotted name) in a file."""
+    if key.startswith("kafka"):
+        return "WORKER_KAFKA__PROPERTIES_FILE (a mounted JSON file) or WORKER_KAFKA__PROPERTIES"
+    if key.startswith(("api.extra", "api.proxy")):
+        return f"WORKER_{'__'.join(key.split('.')[:2])}".upper()
+    return f"{API_KEY_FILE} or {API_KEY}"
