@@ -1,0 +1,113 @@
+"""The vector inside the API's `output`, whose shape the vendor does not publish."""
+
+import json
+from array import array
+from math import isfinite
+from struct import Struct
+from struct import error as StructError  # noqa: N812 - the library's own name says too little
+
+from worker.errors import InvalidResult
+
+_LONGEST = 65_536
+_NUMBERS = frozenset((int, float))
+
+_Path = tuple[str | int, ...]
+_PATHS: tuple[_Path, ...] = (
+    ("embedding",),
+    ("embedding", "values"),
+    ("values",),
+    ("embeddings", 0),
+    ("embeddings", 0, "values"),
+    ("data", 0, "embedding"),
+    ("predictions", 0, "embeddings", "values"),
+)
+"""Where models of this family put the vector in an object. A 0 stands for the only item of a list: one text was sent,
+so of two vectors nobody could say which one is its own."""
+_KNOWN = tuple(dict.fromkeys(str(path[0]) for path in _PATHS))
+
+
+def extract(output: object, dimension: int | None) -> "array[float]":
+    """The vector in `output` (parsed JSON), as float32; `dimension` is the length asked of the API, None for its
+    default.
+
+    Accepts a flat list of numbers, a list holding one such list, an object with such a list at one of the known places,
+    and a JSON string of any of those. Raises InvalidResult, which tells the shape that came but nothing of its content,
+    for everything else: no numbers at all, more than 65,536, another length than `dimension`, anything that is no
+    number or is not finite as float32.
+    """
+    if isinstance(output, str):
+        output = _parse(output)
+    numbers = _find(output)
+    if not numbers:
+        raise InvalidResult("the vector is empty")
+    if len(numbers) > _LONGEST:
+        raise InvalidResult(f"the vector has {len(numbers)} numbers, more than {_LONGEST}")
+    strangers = set(map(type, numbers)) - _NUMBERS
+    if strangers:
+        raise InvalidResult(f"the vector of {len(numbers)} holds {', '.join(sorted(map(_name, strangers)))}")
+    if dimension is not None and len(numbers) != dimension:
+        raise InvalidResult(f"the vector has {len(numbers)} numbers where {dimension} were asked for")
+    return _float32(numbers)
+
+
+def _parse(text: str) -> object:
+    try:
+        parsed: object = json.loads(text)
+    except (ValueError, RecursionError):
+        raise InvalidResult(f"the output is a string of {len(text)} characters that is not JSON") from None
+    return parsed
+
+
+def _find(output: object) -> list[object]:
+    """The list where the vector should be. Looks no deeper than the known places, however deep the JSON is."""
+    if isinstance(output, list):
+        nested = len(output) == 1 and isinstance(output[0], list)
+        return output[0] if nested else output
+    if isinstance(output, dict):
+        for path in _PATHS:
+            found = _at(output, path)
+            if isinstance(found, list):
+                return found
+    raise InvalidResult(f"no vector in the output, which is {_describe(output)}")
+
+
+def _at(value: object, path: _Path) -> object:
+    for step in path:
+        if isinstance(step, str):
+            value = value.get(step) if isinstance(value, dict) else None
+        else:
+            value = value[step] if isinstance(value, list) and len(value) == 1 else None
+    return value
+
+
+def _float32(numbers: list[object]) -> "array[float]":
+    """One call of struct is three times as fast as `array("f", numbers)`; and a sum is finite exactly if every summand
+    is, because 65,536 times the largest float32 is far below the largest float."""
+    try:
+        vector = array("f", Struct(f"{len(numbers)}f").pack(*numbers))
+    except (OverflowError, StructError):
+        raise InvalidResult(f"the vector of {len(numbers)} holds a number outside float32") from None
+    if not isfinite(sum(vector)):
+        raise InvalidResult(f"the vector of {len(numbers)} holds a number that is not finite")
+    return vector
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, dict):
+        known = [name for name in _KNOWN if name in value]
+        inner = "; ".join(f"{name}: {_name(type(value[name]))}" for name in known)
+        return f"an object of {len(value)} members ({inner or 'none of them known'})"
+    return f"of type {_name(type(value))}"
+
+
+def _name(kind: type) -> str:
+    names = {
+        bool: "boolean",
+        type(None): "null",
+        str: "string",
+        list: "list",
+        dict: "object",
+        int: "number",
+        float: "number",
+    }
+    return names.get(kind, "unknown")
