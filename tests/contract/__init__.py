@@ -1,0 +1,1 @@
+"""Segmind's own client against the emulator."""
