@@ -1,0 +1,1 @@
+"""Everything third-party, behind the ports."""

@@ -1,0 +1,109 @@
+"""Topics and offsets, asked before or beside the worker's own work."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Final, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka.admin import NewTopic  # type: ignore[attr-defined]
+
+from worker.adapters.kafka import lookups
+from worker.adapters.kafka.clients import Log, error_of, open_admin, open_consumer
+from worker.adapters.kafka.properties import admin_properties, reader_properties
+from worker.errors import StartError
+from worker.model import Position, TopicPartition
+from worker.settings.sections import KafkaSettings
+
+T = TypeVar("T")
+
+_PROBE_SECONDS: Final = 2.0
+_PAUSE_SECONDS: Final = 0.5
+_CREATE_SECONDS: Final = 15.0
+
+
+class Topics:
+    """Each call opens a client, asks on a worker thread and closes it again: these are questions of a start."""
+
+    def __init__(self, settings: KafkaSettings, log: Log) -> None:
+        self._settings = settings
+        self._log = log
+
+    async def wait_reachable(self, progress: Callable[[str], None], patience: float = 60.0) -> int:
+        """Wait until a broker answers; returns the number of brokers.
+
+        `progress` hears a line, on the event loop, after each attempt that failed. Raises StartError after `patience`
+        seconds.
+        """
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                return await self._asked(lambda reader: len(reader.list_topics(timeout=_PROBE_SECONDS).brokers))
+            except KafkaException as problem:
+                detail = error_of(problem).str()
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise StartError(
+                    f"no Kafka broker answers at {self._settings.bootstrap_servers} ({detail}): "
+                    "check WORKER_KAFKA__BOOTSTRAP_SERVERS, and TLS and SASL in WORKER_KAFKA__PROPERTIES"
+                )
+            progress(f"no Kafka broker answers at {self._settings.bootstrap_servers}: trying for {left:.0f} s more")
+            await asyncio.sleep(min(_PAUSE_SECONDS, left))
+
+    async def describe(self, names: Iterable[str]) -> Mapping[str, int]:
+        """Partitions of each topic. Raises StartError that lists all that are missing."""
+        wanted = tuple(names)
+        return await self._asked(lambda reader: lookups.partition_counts(reader, wanted))
+
+    async def committed(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        """What the group has committed, with metadata; partitions without are left out. Raises StartError."""
+        return await self._asked(lambda reader: lookups.committed_positions(reader, partitions))
+
+    async def offsets(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:
+        """First offset and `read_committed` end of each partition. Raises StartError."""
+        return await self._asked(lambda reader: lookups.watermarks(reader, partitions))
+
+    async def create(
+        self,
+        names: Iterable[str],
+        partitions: int,
+        replication: int = -1,
+        config: Mapping[str, str] | None = None,
+    ) -> tuple[str, ...]:
+        """Make those that do not exist; returns their names. `replication` -1: the broker's default. Raises StartError."""
+        wanted = tuple(dict.fromkeys(names))
+        return await asyncio.to_thread(self._create, wanted, partitions, replication, dict(config or {}))
+
+    def _create(
+        self, names: Sequence[str], partitions: int, replication: int, config: dict[str, str]
+    ) -> tuple[str, ...]:
+        admin = open_admin(admin_properties(self._settings), self._log)
+        wanted = [NewTopic(name, partitions, replication, config=config) for name in names]
+        try:
+            futures = admin.create_topics(wanted, request_timeout=_CREATE_SECONDS, operation_timeout=_CREATE_SECONDS)
+        except (KafkaException, ValueError, TypeError) as problem:
+            raise StartError(f"topics cannot be created: {problem}") from None
+        made: list[str] = []
+        for name, future in futures.items():
+            try:
+                future.result(_CREATE_SECONDS + 1)
+            except KafkaException as problem:
+                error = error_of(problem)
+                if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise StartError(f"topic {name} cannot be created: {error.str()}") from None
+            except FutureTimeoutError:
+                raise StartError(f"topic {name} cannot be created: no answer in {_CREATE_SECONDS:g} s") from None
+            else:
+                made.append(name)
+        return tuple(made)
+
+    async def _asked(self, question: Callable[[Consumer], T]) -> T:
+        def ask() -> T:
+            reader = open_consumer(reader_properties(self._settings), self._log)
+            try:
+                return question(reader)
+            finally:
+                reader.close()
+
+        return await asyncio.to_thread(ask)

@@ -1,0 +1,127 @@
+"""The port `Source` on a consumer that lives on a thread of its own.
+
+Since confluent-kafka 2.16 every call of a consumer waits for a running `poll()`, so one thread owns it and everybody
+else sends it commands; records come back to the event loop as one list per round.
+"""
+
+import asyncio
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Never
+
+from worker.adapters.kafka.bridge import CommandQueue, LoopListener, settle
+from worker.adapters.kafka.clients import Log
+from worker.adapters.kafka.group_start import GroupStart
+from worker.adapters.kafka.member import Member
+from worker.adapters.kafka.properties import consumer_properties
+from worker.errors import CommitAborted
+from worker.model import Membership, Position, TopicPartition
+from worker.ports import Listener
+from worker.settings.sections import KafkaSettings
+
+
+class KafkaSource:
+    """Input records of the group's partitions. All methods belong to one event loop.
+
+    `revoke_timeout`: seconds that the listener has for handing partitions back. `commit_timeout`: seconds after which
+    a commit without answer counts as aborted (it may still come to stand; nothing newer is sent before it is settled).
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topics: Sequence[str],
+        *,
+        log: Log,
+        revoke_timeout: float = 5.0,
+        commit_timeout: float = 10.0,
+    ) -> None:
+        self._settings = settings
+        self._topics = tuple(topics)
+        self._log = log
+        self._revoke_timeout = revoke_timeout
+        self._commit_timeout = commit_timeout
+        self._commands = CommandQueue()
+        self._member: Member | None = None
+        self._finished: Future[None] = Future()
+        self._error: Exception | None = None
+        self._failed = asyncio.Event()
+
+    async def start(self, listener: Listener) -> None:
+        """Settle where the group begins, then join it; assignments follow. Raises StartError and ConfigurationError."""
+        properties = consumer_properties(self._settings)
+        await GroupStart(self._settings, self._topics, self._log).settle()
+        loop = asyncio.get_running_loop()
+        bridge = LoopListener(loop, listener, self._fail)
+        member = Member(
+            properties, self._topics, self._commands, bridge, log=self._log, revoke_timeout=self._revoke_timeout
+        )
+        self._member = member
+        # a daemon, so that a broker which never answers cannot keep the process from ending
+        threading.Thread(target=self._run, args=(member, bridge), name="kafka-consumer", daemon=True).start()
+
+    async def wait_failed(self) -> Never:
+        """Returns never; raises what ended the consumer (StartError with the fix, or the listener's own exception)."""
+        await self._failed.wait()
+        raise self._error or CommitAborted("the Kafka consumer ended")
+
+    def pause(self, partitions: Collection[TopicPartition]) -> None:
+        """See the port. In force before the next record is fetched when called inside `Listener.arrived`."""
+        if self._member is not None:
+            wanted = tuple(partitions)
+            self._commands.call(lambda: self._joined().pause(wanted))
+
+    def resume(self, partitions: Collection[TopicPartition]) -> None:
+        """See the port."""
+        if self._member is not None:
+            wanted = tuple(partitions)
+            self._commands.call(lambda: self._joined().resume(wanted))
+
+    async def snapshot(self) -> Membership:
+        """See the port."""
+        return await asyncio.wrap_future(self._commands.call(self._joined().snapshot))
+
+    async def commit(self, positions: Mapping[TopicPartition, Position], membership: Membership) -> None:
+        """See the port. Partitions owned under another number than in `membership` are left out."""
+        if not positions:
+            return
+        member = self._joined()
+        done: Future[None] = Future()
+        wanted = dict(positions)
+        sent = self._commands.call(lambda: member.commit(wanted, membership, done))
+        try:
+            async with asyncio.timeout(self._commit_timeout):
+                await asyncio.wrap_future(sent)
+                await asyncio.wrap_future(done)
+        except TimeoutError:
+            raise CommitAborted(f"the offset commit had no answer for {self._commit_timeout:g} s") from None
+
+    async def positions(self) -> Mapping[TopicPartition, int]:
+        """See the port. Raises CommitAborted when closed."""
+        return await asyncio.wrap_future(self._commands.call(self._joined().positions))
+
+    async def close(self) -> None:
+        """See the port."""
+        if self._member is None:
+            return
+        self._commands.call(self._member.stop)
+        await asyncio.shield(asyncio.wrap_future(self._finished))
+
+    def _joined(self) -> Member:
+        if self._member is None:
+            raise CommitAborted("the source has not been started")
+        return self._member
+
+    def _run(self, member: Member, bridge: LoopListener) -> None:
+        try:
+            member.run()
+        except Exception as error:  # noqa: BLE001  # the thread's end is told to the event loop, whatever it was
+            bridge.post(self._fail, error)
+        finally:
+            settle(self._finished, None)
+
+    def _fail(self, error: Exception) -> None:
+        if self._error is None:
+            self._error = error
+            self._failed.set()

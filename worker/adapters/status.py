@@ -1,0 +1,61 @@
+"""The status port: /livez and /readyz, for probes and for people."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from aiohttp import web
+
+from worker.errors import StartError
+
+
+class StatusServer:
+    """Serves what two functions say. Each returns the reasons why not; none: 200 `ok`, else 503 with a reason a line."""
+
+    def __init__(
+        self, host: str, port: int, *, live: Callable[[], Sequence[str]], ready: Callable[[], Sequence[str]]
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._live = live
+        self._ready = ready
+        self._runner: web.AppRunner | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on (known after `start`)."""
+        return self._port
+
+    async def start(self) -> None:
+        """Listen. Raises StartError if the port is taken."""
+        application = web.Application()
+        application.router.add_get("/livez", self._answer(self._live))
+        application.router.add_get("/readyz", self._answer(self._ready))
+        self._runner = web.AppRunner(application, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self._port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self.close()
+            raise StartError(
+                f"status port {self._host}:{self._port} cannot be opened ({error.strerror}): "
+                "set WORKER_STATUS__PORT to a free one, or to 0 to have one chosen"
+            ) from None
+        self._port = self._runner.addresses[0][1]
+
+    async def close(self) -> None:
+        """Stop listening. May be called twice."""
+        if self._runner:
+            await self._runner.cleanup()
+            self._runner = None
+
+    @staticmethod
+    def _answer(ask: Callable[[], Sequence[str]]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handler(_: web.Request) -> web.Response:
+            reasons = ask()
+            return web.Response(
+                status=503 if reasons else 200,
+                text="".join(f"{reason}\n" for reason in reasons) or "ok\n",
+                headers={"cache-control": "no-store"},
+            )
+
+        return handler
