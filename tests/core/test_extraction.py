@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.extraction import MAX_METADATA_BYTES, TASK_TYPES, InputMapping, compile_mapping
+from worker.core.extraction import MAX_METADATA_BYTES, TASK_TYPES, InputMapping, compile_mapping, fields_named
 from worker.errors import ConfigurationError, InvalidEvent
 from worker.model import Record, TextEvent, TopicPartition
 
@@ -243,3 +243,9 @@ def test_every_text_setting_is_usable_or_a_configuration_error(template: str) ->
         return
     with pytest.raises(InvalidEvent):
         extracting({}, a_record())
+
+
+def test_the_fields_that_a_mapping_begins_in_are_known_before_any_record_comes() -> None:
+    mapping = InputMapping("{doc.title} {{braces}} {body}", "meta.id", 100)
+    assert fields_named(mapping) == {"doc", "body", "meta"}
+    assert fields_named(InputMapping("text", None, 100)) == {"text"}

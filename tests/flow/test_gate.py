@@ -1,0 +1,216 @@
+"""The gate: pace, halts and probes, in virtual time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.fakes.api import FakeApi
+from tests.fakes.observer import RememberingObserver
+from tests.fakes.virtual_time import EPOCH, VirtualClock, run
+from worker.core.halting import Cause
+from worker.core.pace import Pace
+from worker.core.verdicts import Call, Reject, Retry, Step
+from worker.errors import Refused, Unanswered
+from worker.gate.gate import CallFailedError, Gate
+from worker.model import EmbedRequest
+from worker.notices import Halted, Healed, Throttled
+
+
+class Bench:
+    """A gate with a fake API, its pump running."""
+
+    def __init__(self, requests_per_minute: float = 60_000.0) -> None:
+        self.clock = VirtualClock()
+        self.api = FakeApi(self.clock)
+        self.observer = RememberingObserver()
+        self.gate = Gate(
+            Pace(self.clock.monotonic(), requests_per_minute), self.api, self.clock, self.observer, lambda: 0.5
+        )
+
+    async def submit(self, text: str = "text") -> str:
+        return await self.gate.call(Call.SUBMIT, lambda: self.api.submit(EmbedRequest(text, None, None)), event=text)
+
+    async def status(self, request_id: str, priority: float = 0.0) -> object:
+        return await self.gate.call(
+            Call.STATUS, lambda: self.api.status(request_id), event=request_id, priority=priority, request_id=request_id
+        )
+
+
+def at_the_gate(test: Callable[[Bench], Awaitable[None]], **options: float) -> None:
+    async def main() -> None:
+        bench = Bench(**options)
+        pump = asyncio.create_task(bench.gate.run())
+        try:
+            async with asyncio.timeout(7 * 86400):
+                await test(bench)
+        finally:
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+
+    run(main())
+
+
+def test_calls_go_out_at_the_configured_pace() -> None:
+    async def test(bench: Bench) -> None:
+        await asyncio.gather(*(bench.submit(f"{n}") for n in range(61)))
+        assert 59 <= bench.clock.monotonic() <= 61
+
+    at_the_gate(test, requests_per_minute=60)
+
+
+def test_polls_are_let_in_before_submits_and_older_jobs_before_younger() -> None:
+    async def test(bench: Bench) -> None:
+        order: list[str] = []
+
+        async def call(kind: Call, name: str, priority: float) -> None:
+            async def note() -> None:
+                order.append(name)
+
+            await bench.gate.call(kind, note, event=name, priority=priority)
+
+        await bench.submit()
+        async with asyncio.TaskGroup() as group:
+            for kind, name, priority in (
+                (Call.SUBMIT, "submit", 0.0),
+                (Call.STATUS, "young", 9.0),
+                (Call.STATUS, "old", 1.0),
+            ):
+                group.create_task(call(kind, name, priority))
+        assert order == ["old", "young", "submit"]
+
+    at_the_gate(test, requests_per_minute=60)
+
+
+def test_a_429_shuts_the_gate_until_the_reset_time_and_repeats_the_call() -> None:
+    async def test(bench: Bench) -> None:
+        bench.api.submit_troubles.append(Refused(429, "slow down", is_json=True, reset_at=EPOCH + 20.0))
+        await bench.submit()
+        assert 20 <= bench.clock.monotonic() < 21
+        assert len(bench.observer.of(Throttled)) == 1
+        assert bench.gate.halted is None
+
+    at_the_gate(test)
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "word"),
+    [
+        (401, "key invalid", "api_key"),
+        (403, "not allowed", "forbidden"),
+        (404, "no such model", "model"),
+        (406, "Insufficient credits: need 0.000033", "credits"),
+        (410, "retired", "retired"),
+    ],
+)
+def test_the_accounts_fault_halts_and_one_single_event_probes_until_it_is_gone(
+    status: int, message: str, word: str
+) -> None:
+    async def test(bench: Bench) -> None:
+        fault = Refused(status, message, is_json=True)
+        bench.api.down = lambda: fault
+        waiting = [asyncio.create_task(bench.submit(f"{n}")) for n in range(50)]
+        await bench.clock.sleep(1.0)
+        assert bench.gate.halted
+        assert word in bench.gate.halted
+        asked = bench.api.calls.total()
+        await bench.clock.sleep(3600.0)
+        # The probes of an hour at 5, 10, 20, ... 300 s, not the crowd.
+        assert 5 <= bench.api.calls.total() - asked <= 20
+        bench.api.down = None
+        await bench.clock.sleep(301.0)
+        assert bench.gate.halted is None
+        await asyncio.gather(*waiting)
+        assert bench.api.posts.total() == 50
+        assert len(bench.observer.of(Halted)) == len(bench.observer.of(Healed)) == 1
+
+    at_the_gate(test)
+
+
+def test_polls_go_on_while_the_account_is_empty() -> None:
+    async def test(bench: Bench) -> None:
+        job = await bench.submit()
+        bench.gate.halt(Cause("credits", "credits: top up", polls_too=False))
+        assert await asyncio.wait_for(bench.status(job), 1.0)
+        assert bench.gate.halted
+
+    at_the_gate(test)
+
+
+def test_polls_wait_while_the_key_is_refused_and_go_on_once_it_heals() -> None:
+    async def test(bench: Bench) -> None:
+        job = await bench.submit()
+        bench.gate.halt(Cause("api_key", "api_key: set it", polls_too=True))
+        bench.api.down = lambda: Refused(401, "bad key", is_json=True)
+        poll = asyncio.create_task(bench.status(job))
+        await bench.clock.sleep(60.0)
+        assert not poll.done()
+        bench.api.down = None
+        await asyncio.wait_for(poll, 301.0)
+
+    at_the_gate(test)
+
+
+def test_twenty_equal_refusals_of_different_events_halt_and_the_twentieth_is_not_rejected() -> None:
+    async def test(bench: Bench) -> None:
+        bench.api.refuse = lambda request: Refused(400, "bad dimension 7", is_json=True)
+        results = [asyncio.create_task(bench.submit(f"{n}")) for n in range(40)]
+        await bench.clock.sleep(60.0)
+        rejected = [task for task in results if task.done()]
+        assert len(rejected) == 19
+        assert bench.gate.halted
+        assert "refusals" in bench.gate.halted
+        bench.api.refuse = lambda request: None
+        await bench.clock.sleep(301.0)
+        assert bench.gate.halted is None
+        await asyncio.gather(*results, return_exceptions=True)
+        assert bench.api.posts.total() == 21
+
+    at_the_gate(test)
+
+
+def test_the_same_event_refused_again_and_again_does_not_halt() -> None:
+    async def test(bench: Bench) -> None:
+        bench.api.refuse = lambda request: Refused(400, "bad", is_json=True)
+        for _ in range(30):
+            with pytest.raises(CallFailedError) as raised:
+                await bench.submit("one")
+            assert isinstance(raised.value.verdict, Reject)
+        assert bench.gate.halted is None
+
+    at_the_gate(test)
+
+
+def test_an_outage_halts_all_calls_and_the_free_credits_call_finds_its_end() -> None:
+    async def test(bench: Bench) -> None:
+        bench.api.down = lambda: Unanswered("connection refused", sent=False)
+        for n in range(20):
+            with pytest.raises(CallFailedError) as raised:
+                await bench.submit(f"{n}")
+            assert isinstance(raised.value.verdict, Retry)
+            assert raised.value.verdict.step in {Step.SAME_CALL, Step.RESUBMIT}
+            assert not raised.value.verdict.counted
+        assert bench.gate.halted
+        assert "outage" in bench.gate.halted
+        asked = bench.api.calls["submit"]
+        waiting = asyncio.create_task(bench.submit("late"))
+        await bench.clock.sleep(600.0)
+        assert bench.api.calls["submit"] == asked
+        assert bench.api.calls["credits"] > 3
+        bench.api.down = None
+        await asyncio.wait_for(waiting, 301.0)
+
+    at_the_gate(test)
+
+
+def test_a_probe_that_is_cancelled_does_not_keep_the_gate_shut() -> None:
+    async def test(bench: Bench) -> None:
+        bench.gate.halt(Cause("credits", "credits: top up", polls_too=False))
+        first = asyncio.create_task(bench.submit("first"))
+        await bench.clock.sleep(5.005)  # the probe is under way
+        first.cancel()
+        await bench.clock.sleep(0.1)
+        await asyncio.wait_for(bench.submit("second"), 60.0)
+        assert bench.gate.halted is None
+
+    at_the_gate(test)

@@ -1,0 +1,1 @@
+"""One verb, one file: consume, decode, submit, poll, publish, commit."""

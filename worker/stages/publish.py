@@ -1,0 +1,129 @@
+"""Publish: make the one message that a record's outcome is: a vector, a dead letter or a tombstone."""
+
+import hashlib
+from datetime import UTC, datetime
+
+from worker.core.vectors import extract
+from worker.errors import InvalidResult, Rejected
+from worker.model import (
+    Completed,
+    Embedding,
+    EmbedRequest,
+    Headers,
+    Job,
+    Message,
+    Outcome,
+    OutcomeKind,
+    Reason,
+    Record,
+    TextEvent,
+)
+from worker.ports import Clock, Codec
+from worker.settings.sections import TopicsSettings
+
+DETAIL_BYTES = 1024
+"""Longest `dlq.detail`."""
+
+PREFIX = "dlq."
+
+
+class Publish:
+    """Makes outcomes. What it makes is encoded: a vector is not held in any other form."""
+
+    def __init__(self, codec: Codec, topics: TopicsSettings, model: str, clock: Clock) -> None:
+        self._codec = codec
+        self._topics = topics
+        self._model = model
+        self._clock = clock
+
+    def vector(
+        self, record: Record, event: TextEvent, request: EmbedRequest, job: Job, completed: Completed
+    ) -> Outcome:
+        """The vector. Raises Rejected (INVALID_RESULT) where the API's output holds none."""
+        try:
+            value = self._codec.encode(
+                Embedding(
+                    id=event.id,
+                    vector=extract(completed.output, request.output_dimensionality),
+                    model=self._model,
+                    task_type=request.task_type,
+                    job=job,
+                    record=record,
+                    text_sha256=sha256(event.text),
+                    embedded_at=self._clock.epoch(),
+                    metrics=completed.metrics,
+                    metadata=event.metadata,
+                )
+            )
+        except InvalidResult as error:
+            raise Rejected(Reason.INVALID_RESULT, str(error), retryable=False, attempts=job.attempt, job=job) from None
+        key = record.key if record.key is not None else event.id.encode()
+        return Outcome(OutcomeKind.VECTOR, Message(self._topics.output, key, value, carried(record.headers)))
+
+    def tombstone(self, record: Record) -> Outcome:
+        """A null value deletes the key's vector; without a key there is nothing to delete."""
+        if record.key is None:
+            return Outcome(OutcomeKind.SKIPPED, None)
+        return Outcome(OutcomeKind.TOMBSTONE, Message(self._topics.output, record.key, None, carried(record.headers)))
+
+    def dead_letter(
+        self, record: Record, rejected: Rejected, text: str | None = None, *, value: bool = True, headers: bool = True
+    ) -> Outcome:
+        """The record as it came, with the failure in `dlq.*` headers. Where the broker refuses it for its size, it goes
+        without its value, then without its headers: `dlq.topic`, `dlq.partition` and `dlq.offset` point to the source."""
+        kept = carried(record.headers) if headers else ()
+        failure = self._failure(record, rejected, text)
+        message = Message(
+            self._topics.dead_letter, record.key if headers else None, record.value if value else None, kept + failure
+        )
+        return Outcome(OutcomeKind.DEAD_LETTER, message, rejected.reason)
+
+    def _failure(self, record: Record, rejected: Rejected, text: str | None) -> Headers:
+        job = rejected.job
+        facts = {
+            "reason": rejected.reason,
+            "detail": cut(rejected.detail),
+            "retryable": "true" if rejected.retryable else "false",
+            "request_id": job and job.request_id,
+            "attempts": rejected.attempts,
+            "http_status": rejected.http_status,
+            "topic": record.source.topic,
+            "partition": record.source.partition,
+            "offset": record.offset,
+            "timestamp": None if record.timestamp_ms < 0 else rfc3339(record.timestamp_ms / 1000),
+            "failed_at": rfc3339(self._clock.epoch()),
+            "submitted_at": job and rfc3339(job.submitted_at),
+            "model": self._model,
+            "text_sha256": text and sha256(text),
+            "replays": replays(record.headers),
+        }
+        return tuple((PREFIX + name, str(fact).encode()) for name, fact in facts.items() if fact is not None)
+
+
+def carried(headers: Headers) -> Headers:
+    """The headers that travel on: all but `dlq.*`."""
+    return tuple(header for header in headers if not header[0].startswith(PREFIX))
+
+
+def replays(headers: Headers) -> int | None:
+    """How often the record has been replayed, None if never; what cannot be read counts as never."""
+    values = [value for name, value in headers if name == "dlq.replays" and value]
+    return int(values[-1]) if values and values[-1].isdigit() and len(values[-1]) < 10 else None
+
+
+def cut(detail: str) -> str:
+    """The text in at most DETAIL_BYTES bytes of UTF-8, never half a character."""
+    return detail.encode("utf-8", "replace")[:DETAIL_BYTES].decode("utf-8", "ignore")
+
+
+def sha256(text: str) -> str:
+    """SHA-256 of the text's UTF-8, in hex."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def rfc3339(epoch: float) -> str:
+    """A time in UTC with milliseconds."""
+    try:
+        return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (OverflowError, ValueError, OSError):
+        return f"epoch {epoch:.0f} s"
