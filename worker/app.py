@@ -54,9 +54,10 @@ class Worker:
         pace = Pace(clock.monotonic(), settings.pace.requests_per_minute)
         self._gate = Gate(pace, ports.api, clock, observer, chance)
         self._commit = Commit(ports.source, ports.sink, self._partitions, clock, observer, limits.commit_interval)
+        submit = Submit(ports.api, self._gate, self._partitions, clock, observer, api.attempts, chance)
         pipeline = Pipeline(
             Decode(ports.codec, compile_mapping(input_mapping(settings.input)), api),
-            Submit(ports.api, self._gate, self._partitions, clock, observer, api.attempts, chance),
+            submit,
             Poll(ports.api, self._gate, PollSchedule(), clock, observer, api.deadline, chance),
             Publish(ports.codec, settings.topics, api.model, clock),
             self._commit,
@@ -72,6 +73,7 @@ class Worker:
             observer,
             pipeline.run,
             self._commit.now,
+            submit.may_be_left,
             lambda owned: owned / max(1, ports.partition_count),
         )
         self._gate.when_healed = self._consume.admit_more

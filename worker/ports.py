@@ -89,7 +89,7 @@ class Codec(Protocol):
         """The datum of an input record. Raises InvalidEvent for every kind of bad bytes, in bounded memory."""
 
     def encode(self, embedding: Embedding) -> bytes:
-        """The value of an output record."""
+        """The value of an output record. Raises InvalidResult where the embedding holds what the schema cannot."""
 
 
 class EmbeddingApi(Protocol):

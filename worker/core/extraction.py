@@ -66,6 +66,15 @@ def compile_mapping(mapping: InputMapping) -> Callable[[object, Record], TextEve
     return extract
 
 
+def fields_named(mapping: InputMapping) -> frozenset[str]:
+    """The datum's own fields in which the mapping's paths begin. Raises ConfigurationError as `compile_mapping` does."""
+    is_template = "{" in mapping.text or "}" in mapping.text
+    parts = _parse_template(mapping.text) if is_template else [_path(mapping.text, "WORKER_INPUT__TEXT")]
+    if mapping.id is not None:
+        parts.append(_path(mapping.id, "WORKER_INPUT__ID"))
+    return frozenset(part[0] for part in parts if isinstance(part, tuple))
+
+
 def _checked(text: str, max_bytes: int) -> str:
     if not text or text.isspace():
         raise InvalidEvent("the text is empty or only white space")

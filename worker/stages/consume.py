@@ -29,6 +29,7 @@ class Consume:
         observer: Observer,
         journey: Callable[[Record], Awaitable[None]],
         commit_now: Callable[[], Awaitable[bool]],
+        may_be_left: Callable[[Record], bool],
         share: Callable[[int], float],
     ) -> None:
         self._source = source
@@ -38,6 +39,7 @@ class Consume:
         self._observer = observer
         self._journey = journey
         self._commit_now = commit_now
+        self._may_be_left = may_be_left
         self._share = share
         self._tasks: dict[asyncio.Task[None], Record] = {}
         self._bytes = 0
@@ -71,9 +73,11 @@ class Consume:
         self._take_up()
 
     async def revoked(self, partitions: Collection[TopicPartition]) -> None:
-        """Partitions go: take up nothing more, let what is in flight end if it ends soon, commit, drop the rest."""
+        """Partitions go: take up nothing more, let what is in flight end if it ends soon, commit, drop the rest. After a
+        drain nothing is waited for again: its time is up."""
         self._close(partitions)
-        await self._settle(SETTLE, partitions)
+        if self._open:
+            await self._settle(SETTLE, partitions)
         await self._commit_now()
         self._drop(partitions, lost=False)
 
@@ -98,14 +102,17 @@ class Consume:
         self._take_up()
 
     def _close(self, partitions: Collection[TopicPartition]) -> None:
-        """Start nothing more there. What is not submitted yet is left, unpaid, to the next owner."""
+        """Start nothing more there. What the next owner can take up without paying for anything again is left to it; while
+        halted, all that is not submitted is, as it would wait in vain."""
         for where, partition in self._partitions.items():
             if where in partitions:
                 partition.closing = True
                 self._discard_backlog(partition)
         for task, record in self._tasks.items():
             leaving = self._partitions.of(record)
-            if leaving and leaving.closing and record.offset not in leaving.posting | leaving.pending.keys():
+            if leaving is None or not leaving.closing or record.offset in leaving.posting | leaving.pending.keys():
+                continue
+            if self._gate.halted or self._may_be_left(record):
                 task.cancel()
         self._regulate()
 

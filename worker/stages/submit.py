@@ -8,7 +8,7 @@ from worker.core.partitions import Partition, Partitions
 from worker.core.verdicts import Call, Reject, Retry
 from worker.errors import Rejected
 from worker.gate.gate import CallFailedError, Gate
-from worker.model import EmbedRequest, Job, Record
+from worker.model import EmbedRequest, Job, Record, TopicPartition
 from worker.notices import Retried, Submitted
 from worker.ports import Clock, EmbeddingApi, Observer
 
@@ -33,6 +33,14 @@ class Submit:
         self._observer = observer
         self._attempts = attempts
         self._random = random
+        self._posted: dict[TopicPartition, tuple[int, int]] = {}
+
+    def may_be_left(self, record: Record) -> bool:
+        """Whether the next owner of the partition can take the record up without paying for anything again: neither it nor
+        a later one has been posted. Offsets are committed below the lowest unfinished one only, so that whatever is
+        finished above a record that is left would be done, and paid, again."""
+        assignment, highest = self._posted.get(record.source, (record.assignment, -1))
+        return assignment != record.assignment or record.offset > highest
 
     async def __call__(self, record: Record, request: EmbedRequest, attempt: int) -> Job:
         """A job for this text, at the given attempt or a later one. Raises Rejected when there is none to be had."""
@@ -45,6 +53,8 @@ class Submit:
                 partition = self._still_ours(record)
                 started_at = self._clock.epoch()
                 partition.posting.add(record.offset)
+                if self.may_be_left(record):
+                    self._posted[record.source] = (record.assignment, record.offset)
                 try:
                     return await self._api.submit(request)
                 finally:
@@ -62,10 +72,10 @@ class Submit:
                 return self._accepted(record, Job(request_id, started_at, attempt))
 
     def _still_ours(self, record: Record) -> Partition:
-        """The record's partition, looked up right before the POST: what has been revoked or is being drained is left, unpaid,
-        to its next owner; its task ends as if cancelled."""
+        """The record's partition, looked up right before the POST: what has been revoked, or can be left to the next owner
+        while the partition is being drained, is left unpaid; its task ends as if cancelled."""
         partition = self._partitions.of(record)
-        if partition is None or partition.closing:
+        if partition is None or (partition.closing and self.may_be_left(record)):
             raise asyncio.CancelledError
         return partition
 

@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -14,18 +15,42 @@ T = TypeVar("T")
 Log = Callable[[int, str], None]
 """Takes a level of the module `logging` and a line without secrets. Called from any thread; must not raise."""
 
+_REPEAT_SECONDS: Final = 60.0
+_KINDS: Final = 200
+_NUMBER: Final = re.compile(r"\d+")
 _SENSITIVE: Final = re.compile(r"password|secret|pem|token|jaas|oauthbearer|key|username", re.IGNORECASE)
 
 
 class LineLogger:
-    """What librdkafka's binding takes for a logger: it calls `log(level, format, *arguments)`."""
+    """What librdkafka's binding takes for a logger: it calls `log(level, format, *arguments)`.
 
-    def __init__(self, log: Log) -> None:
+    A client without brokers writes some 35 lines a second: lines that differ in numbers only are handed on once in
+    `_REPEAT_SECONDS`.
+    """
+
+    def __init__(self, log: Log, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._log = log
+        self._monotonic = monotonic
+        self._last: dict[str, float] = {}
 
     def log(self, level: int, line: str, *arguments: object) -> None:
         """Hand one line on."""
-        self._log(level, line % arguments if arguments else line)
+        text = line % arguments if arguments else line
+        kind = _NUMBER.sub("", text)
+        now = self._monotonic()
+        if now - self._last.get(kind, -_REPEAT_SECONDS) < _REPEAT_SECONDS:
+            return
+        if len(self._last) >= _KINDS:
+            self._last.clear()
+        self._last[kind] = now
+        self._log(level, text)
+
+    def error(self, error: KafkaError) -> None:
+        """librdkafka's callback for errors; those of a connection are among its log lines already."""
+        if error.fatal():
+            self.log(logging.ERROR, f"Kafka: {error.str()}")
+        elif error.code() != KafkaError._TRANSPORT:  # noqa: SLF001
+            self.log(logging.WARNING, f"Kafka: {error.str()}")
 
 
 def open_consumer(properties: Mapping[str, Any], log: Log, **callbacks: Callable[..., None]) -> Consumer:
@@ -52,10 +77,8 @@ def error_of(exception: KafkaException) -> KafkaError:
 def _open(
     client: Callable[[dict[str, Any]], T], properties: Mapping[str, Any], log: Log, **callbacks: Callable[..., None]
 ) -> T:
-    def on_error(error: KafkaError) -> None:
-        log(logging.ERROR if error.fatal() else logging.WARNING, f"Kafka: {error.str()}")
-
-    configuration = {"error_cb": on_error, **properties, **callbacks, "logger": LineLogger(log)}
+    lines = LineLogger(log)
+    configuration = {**properties, **callbacks, "error_cb": lines.error, "logger": lines}
     try:
         return client(configuration)
     except (KafkaException, TypeError, ValueError, OverflowError, SystemError) as problem:

@@ -91,7 +91,8 @@ def consumer_properties(settings: KafkaSettings) -> dict[str, Any]:
 
 def reader_properties(settings: KafkaSettings) -> dict[str, Any]:
     """Properties of a consumer that asks for offsets in the group's name and never joins it. Raises as above."""
-    member_only = {"group.instance.id", "group.protocol", "group.remote.assignor", *_CLASSIC_DEFAULTS}
+    member_only = {"group.instance.id", "group.protocol", "group.remote.assignor", "max.poll.interval.ms"}
+    member_only |= set(_CLASSIC_DEFAULTS)
     user = {name: value for name, value in _user(settings, _PRODUCER_ONLY).items() if name not in member_only}
     return {**user, **_identity(settings), "allow.auto.create.topics": False}
 

@@ -5,10 +5,11 @@ else sends it commands; records come back to the event loop as one list per roun
 """
 
 import asyncio
+import logging
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Never
+from typing import Final, Never
 
 from worker.adapters.kafka.bridge import CommandQueue, LoopListener, settle
 from worker.adapters.kafka.clients import Log
@@ -19,6 +20,8 @@ from worker.errors import CommitAborted
 from worker.model import Membership, Position, TopicPartition
 from worker.ports import Listener
 from worker.settings.sections import KafkaSettings
+
+_LEAVE_SECONDS: Final = 3.0
 
 
 class KafkaSource:
@@ -102,11 +105,15 @@ class KafkaSource:
         return await asyncio.wrap_future(self._commands.call(self._joined().positions))
 
     async def close(self) -> None:
-        """See the port."""
+        """See the port. Without brokers librdkafka does not come to an end (watched for 100 s): it is left behind then."""
         if self._member is None:
             return
         self._commands.call(self._member.stop)
-        await asyncio.shield(asyncio.wrap_future(self._finished))
+        try:
+            async with asyncio.timeout(self._revoke_timeout + _LEAVE_SECONDS):
+                await asyncio.shield(asyncio.wrap_future(self._finished))
+        except TimeoutError:
+            self._log(logging.WARNING, "the consumer group was not left in order: the brokers do not answer")
 
     def _joined(self) -> Member:
         if self._member is None:

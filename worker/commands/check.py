@@ -1,0 +1,146 @@
+"""`embedding-worker check`: is everything there that the worker needs? One line each, with the fix."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.pretty import Pretty
+
+from worker.adapters.clock import SystemClock
+from worker.adapters.kafka import Topics
+from worker.commands.configuration import ConfigFile, Flags, run_until_done, settings_from
+from worker.commands.embed import explained
+from worker.commands.opening import no_log, open_api, open_codec
+from worker.core.pace import Pace
+from worker.core.verdicts import Call
+from worker.errors import ApiError, ConfigurationError, StartError, WorkerError
+from worker.model import TopicPartition
+from worker.settings import Settings, masked
+
+PATIENCE = 5.0
+"""Seconds to wait for a broker: a person is waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report. `exit_code` 0: fine."""
+
+    subject: str
+    detail: str
+    exit_code: int = 0
+
+
+def check(
+    config: ConfigFile = None,
+    flags: Flags = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the effective settings too, secrets masked.")] = False,
+) -> None:
+    """Check settings, schemas, brokers, topics, limits and the API key, without paying anything.
+
+    Exit codes: 0 all is well, 2 a setting is wrong, 3 brokers, topics or the API are not ready.
+    """
+    settings = settings_from(config, flags)
+    console = Console(highlight=False)
+    if show:
+        console.print(Pretty(masked(settings), expand_all=True))
+    findings = run_until_done(checked(settings, lambda finding: report(console, finding)))
+    worst = [finding.exit_code for finding in findings if finding.exit_code]
+    if worst:
+        raise typer.Exit(min(worst))
+
+
+def report(console: Console, finding: Finding) -> None:
+    """One line for a person."""
+    mark = "[red]failed[/red]" if finding.exit_code else "[green]ok    [/green]"
+    console.print(f"{mark} {finding.subject:9} {escape(finding.detail)}", soft_wrap=True)
+
+
+async def checked(settings: Settings, say: Callable[[Finding], None]) -> list[Finding]:
+    """Look at everything, also after something was found wrong."""
+    checks: tuple[tuple[str, Callable[[Settings], Awaitable[str]]], ...] = (
+        ("settings", look_at_settings),
+        ("schemas", look_at_schemas),
+        ("brokers", look_at_brokers),
+        ("topics", look_at_topics),
+        ("group", look_at_group),
+        ("api", look_at_api),
+    )
+    findings: list[Finding] = []
+    for subject, look in checks:
+        if subject in {"topics", "group"} and any(found.subject == "brokers" and found.exit_code for found in findings):
+            continue
+        try:
+            finding = Finding(subject, await look(settings))
+        except ConfigurationError as error:
+            finding = Finding(subject, str(error), 2)
+        except WorkerError as error:
+            finding = Finding(subject, str(error), 3)
+        findings.append(finding)
+        say(finding)
+    return findings
+
+
+async def look_at_settings(settings: Settings) -> str:
+    """They were checked when they were read; what follows from them is worth a line."""
+    pace = Pace(0.0, settings.pace.requests_per_minute)
+    limit = (
+        "learned, from 60" if settings.pace.requests_per_minute is None else f"{settings.pace.requests_per_minute:g}"
+    )
+    in_flight = min(settings.limits.in_flight, pace.in_flight_limit(4.0))
+    return f"pace {limit} requests a minute, at most {in_flight} records in flight at that pace"
+
+
+async def look_at_schemas(settings: Settings) -> str:
+    """They must parse."""
+    open_codec(settings)
+    return f"input {settings.input.schema_file or 'text_event.avsc (built in)'}, text from `{settings.input.text}`"
+
+
+async def look_at_brokers(settings: Settings) -> str:
+    """One must answer."""
+    brokers = await Topics(settings.kafka, no_log).wait_reachable(lambda _: None, PATIENCE)
+    return f"{settings.kafka.bootstrap_servers} answers, {brokers} broker{'s' if brokers != 1 else ''}"
+
+
+async def look_at_topics(settings: Settings) -> str:
+    """All must exist."""
+    names = [*settings.topics.input, settings.topics.output, settings.topics.dead_letter]
+    counts = await Topics(settings.kafka, no_log).describe(names)
+    return ", ".join(f"{name} ({count} partitions)" for name, count in counts.items())
+
+
+async def look_at_group(settings: Settings) -> str:
+    """Where it would begin, and how much waits for it."""
+    topics = Topics(settings.kafka, no_log)
+    counts = await topics.describe(settings.topics.input)
+    partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+    bounds = await topics.offsets(partitions)
+    committed = await topics.committed(partitions)
+    records = sum(end - begin for begin, end in bounds.values())
+    if not committed and records and settings.kafka.start_from is None:
+        raise StartError(
+            f"{settings.kafka.group_id} has no committed offset and the input holds {records} records: set "
+            "WORKER_KAFKA__START_FROM=earliest to embed (and pay for) them, or latest for new ones only"
+        )
+    if not committed:
+        return f"{settings.kafka.group_id} is new, starts from {settings.kafka.start_from or 'the beginning (empty)'}"
+    waiting = sum(
+        max(0, end - (committed[where].offset if where in committed else begin))
+        for where, (begin, end) in bounds.items()
+    )
+    return f"{settings.kafka.group_id} has {waiting} records before it"
+
+
+async def look_at_api(settings: Settings) -> str:
+    """The free credits call shows that the origin answers and takes the key."""
+    api = open_api(settings, SystemClock())
+    try:
+        balance = await api.credits()
+    except ApiError as error:
+        raise StartError(f"{settings.api.base_url}: {explained(Call.STATUS, error)}") from None
+    finally:
+        await api.close()
+    return f"{settings.api.base_url} takes the key, {balance.credits:.2f} USD and {balance.free_credits:.2f} USD free"

@@ -1,0 +1,63 @@
+"""`embedding-worker emulator`: the Segmind v2 API on a local port."""
+
+import asyncio
+import json
+import os
+import signal
+from typing import Annotated
+
+import typer
+
+from worker.commands.configuration import run_until_done
+from worker.emulator.config import EmulatorConfig, InvalidConfigError, reconfigured
+from worker.emulator.server import Emulator
+from worker.errors import ConfigurationError, StartError
+
+
+def emulator(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 8089,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    latency: Annotated[
+        str | None,
+        typer.Option(help="How long jobs take: constant:0.2, exponential:mean=1, lognormal:mean=0.7,sigma=0.5."),
+    ] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(help="The account's rate limit; 0: none.")] = None,
+    credits_usd: Annotated[float | None, typer.Option("--credits", help="The account's balance in USD.")] = None,
+    config: Annotated[
+        str, typer.Option(metavar="JSON", help="Any other fields, as GET /_emulator/config shows them.")
+    ] = "{}",
+) -> None:
+    """Run a stand-in for the Segmind v2 API, so that nothing is paid while you try things out.
+
+    The first line on stdout is `url=http://HOST:PORT`: set WORKER_API__BASE_URL to it. Any non-empty API key is accepted.
+    Texts may hold markers: [[block]] is refused as unsafe content, [[fail]] always fails, [[flaky]] fails once, [[slow:5]]
+    takes five seconds, [[hang]] never ends.
+
+    While it runs: GET /_emulator/stats counts requests and bills, PATCH /_emulator/config changes what it does (for example
+    {"error_rate": 0.1} or {"credits": 0}), POST /_emulator/reset forgets all jobs.
+    """
+    try:
+        fields = json.loads(config)
+        named = {"latency": latency, "requests_per_minute": requests_per_minute, "credits": credits_usd}
+        fields |= {name: value for name, value in named.items() if value is not None}
+        configured = reconfigured(EmulatorConfig(), fields)
+    except (InvalidConfigError, ValueError, TypeError) as error:
+        raise ConfigurationError(f"emulator: {error}") from None
+    run_until_done(serve(host, port, configured))
+
+
+async def serve(host: str, port: int, config: EmulatorConfig) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    server = Emulator(config)
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    try:
+        url = await server.start(host, port)
+    except OSError as error:
+        raise StartError(
+            f"emulator: {host}:{port} cannot be opened ({os.strerror(error.errno or 0)}); try --port 0"
+        ) from None
+    typer.echo(f"url={url}")
+    await ended.wait()
+    await server.close()

@@ -1,0 +1,68 @@
+"""Opens the real adapters for what the settings say."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from worker.adapters.avro import AvroCodec, bundled_schema, schema_files
+from worker.adapters.http_transport import open_transport
+from worker.adapters.kafka import KafkaSink, KafkaSource, Topics
+from worker.adapters.segmind import SegmindApi
+from worker.app import Ports, input_mapping
+from worker.commands.configuration import api_key_of
+from worker.core.extraction import fields_named
+from worker.model import TopicPartition
+from worker.ports import Clock, EmbeddingApi, Observer
+from worker.settings import Settings
+
+KafkaLog = Callable[[int, str], None]
+
+
+def no_log(level: int, line: str) -> None:
+    """Drop the Kafka client's own lines."""
+
+
+def open_api(settings: Settings, clock: Clock) -> EmbeddingApi:
+    """The embedding API. Raises ConfigurationError."""
+    return SegmindApi(settings.api, api_key_of(settings).read, open_transport(settings.api), clock.epoch)
+
+
+def open_codec(settings: Settings) -> AvroCodec:
+    """Avro in and out. Raises ConfigurationError."""
+    given = settings.input.schema_file
+    schemas = schema_files(given) if given else (bundled_schema("text_event.avsc"),)
+    codec = AvroCodec(schemas, settings.input.format, bundled_schema("embedding.avsc"))
+    codec.require_fields(fields_named(input_mapping(settings.input)))
+    return codec
+
+
+async def open_ports(
+    settings: Settings,
+    clock: Clock,
+    observer: Observer,
+    progress: Callable[[str], None],
+    log: KafkaLog,
+) -> Ports:
+    """What a worker stands on, once a broker answers and all topics are there. `progress` hears what is waited for.
+
+    Raises ConfigurationError and StartError.
+    """
+    codec, api = open_codec(settings), open_api(settings, clock)
+    try:
+        topics = Topics(settings.kafka, log)
+        await topics.wait_reachable(progress)
+        counts = await topics.describe([*settings.topics.input, settings.topics.output, settings.topics.dead_letter])
+        source = KafkaSource(settings.kafka, settings.topics.input, log=log)
+        sink = KafkaSink(settings.kafka, source.commit, log=log)
+    except BaseException:
+        await asyncio.shield(api.close())
+        raise
+    partition_count = sum(counts[name] for name in settings.topics.input)
+    return Ports(source, sink, codec, api, clock, observer, partition_count)
+
+
+async def end_offsets(settings: Settings) -> Mapping[TopicPartition, int]:
+    """The `read_committed` end of every partition of the input topics now. Raises StartError."""
+    topics = Topics(settings.kafka, no_log)
+    counts = await topics.describe(settings.topics.input)
+    partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
+    return {where: end for where, (_, end) in (await topics.offsets(partitions)).items()}

@@ -1,0 +1,93 @@
+"""`embedding-worker run`: the worker."""
+
+import asyncio
+import os
+import signal
+from typing import Annotated
+
+import typer
+
+from worker.adapters.clock import SystemClock
+from worker.adapters.status import StatusServer
+from worker.adapters.telemetry import Logger, LogObserver, Observers, open_log
+from worker.app import Worker
+from worker.commands.configuration import ConfigFile, Flags, api_key_of, run_until_done, settings_from
+from worker.commands.opening import end_offsets, open_ports
+from worker.model import OutcomeKind
+from worker.notices import Ended, Notice
+from worker.settings import Settings, masked
+
+
+class DeadLetterCount:
+    """Counts dead letters."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def notice(self, notice: Notice) -> None:
+        """Count it if it is one."""
+        if isinstance(notice, Ended) and notice.kind is OutcomeKind.DEAD_LETTER:
+            self.count += 1
+
+
+def run(
+    config: ConfigFile = None,
+    flags: Flags = None,
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="Finish what is on the input topics now, then exit (implies earliest).")
+    ] = False,
+    fail_on_dead_letters: Annotated[
+        bool, typer.Option("--fail-on-dead-letters", help="With --until-end: exit 2 if there were dead letters.")
+    ] = False,
+) -> None:
+    """Run the worker until SIGTERM or SIGINT.
+
+    A first signal drains: nothing new is taken up, jobs in flight may end (limits.drain seconds), the rest is left to the next
+    worker. A second signal ends at once; nothing is lost by that. Exit codes: 0 drained, 1 a bug, 2 a wrong setting (or dead
+    letters with --fail-on-dead-letters), 3 topics, brokers or offsets are not ready.
+    """
+    settings = settings_from(config, flags)
+    if until_end and settings.kafka.start_from is None:
+        settings = settings_from(config, [*(flags or []), "kafka.start_from=earliest"])
+    api_key_of(settings)
+    log = open_log(settings.log.level, json_lines=settings.log.json_lines)
+    log.debug("settings", **masked(settings))
+    dead_letters = DeadLetterCount()
+    run_until_done(work(settings, log, dead_letters, until_end=until_end))
+    if until_end and fail_on_dead_letters and dead_letters.count:
+        log.warning("dead letters", count=dead_letters.count)
+        raise typer.Exit(2)
+
+
+async def work(settings: Settings, log: Logger, dead_letters: DeadLetterCount, *, until_end: bool) -> None:
+    """Open everything, work, close everything."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal, stop, log)
+    observer = Observers(LogObserver(log), dead_letters)
+    ports = await open_ports(
+        settings,
+        SystemClock(),
+        observer,
+        progress=lambda line: log.info("waiting", reason=line),
+        log=lambda level, line: log.log(level, "kafka", line=line),
+    )
+    worker = Worker(settings, ports)
+    status = StatusServer(settings.status.host, settings.status.port, live=worker.not_live, ready=worker.not_ready)
+    await status.start()
+    try:
+        until = await end_offsets(settings) if until_end else None
+        log.info("started", status_port=status.port, group=settings.kafka.group_id, input=list(settings.topics.input))
+        await worker.run(stop, until)
+        log.info("stopped")
+    finally:
+        await status.close()
+
+
+def on_signal(stop: asyncio.Event, log: Logger) -> None:
+    """The first signal drains, the second ends the process on the spot: what is not committed is taken up again."""
+    if stop.is_set():
+        log.warning("second signal: ending at once")
+        os._exit(130)
+    log.info("draining: finishing what is in flight; a second signal ends at once")
+    stop.set()

@@ -1,0 +1,54 @@
+"""`embedding-worker topics create`: the topics that the settings name."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from worker.adapters.kafka import Topics
+from worker.commands.configuration import ConfigFile, Flags, run_until_done, settings_from
+from worker.commands.opening import no_log
+from worker.settings import Settings
+
+application = typer.Typer(help="The topics that the settings name.", no_args_is_help=True)
+
+
+@application.callback()
+def topics() -> None:
+    """The topics that the settings name."""
+
+
+@application.command()
+def create(
+    config: ConfigFile = None,
+    flags: Flags = None,
+    partitions: Annotated[int, typer.Option(min=1, max=10_000, help="Partitions of each topic.")] = 12,
+    replication: Annotated[
+        int, typer.Option(min=-1, help="Replicas of each partition; -1: the broker's default.")
+    ] = -1,
+    max_message_bytes: Annotated[
+        int,
+        typer.Option(
+            min=1024, help="Largest message of output and dead-letter topic; a dead letter holds its input whole."
+        ),
+    ] = 8_388_608,
+) -> None:
+    """Create the input, output and dead-letter topics that do not exist yet; those that exist are left as they are.
+
+    Give input and output the same number of partitions, so that an event and its vector are in the same one. A replica works on
+    at most 120 records of a partition at once, and there can be no more replicas than input partitions.
+    """
+    settings = settings_from(config, flags)
+    for line in run_until_done(created(settings, partitions, replication, max_message_bytes)):
+        typer.echo(line)
+
+
+async def created(settings: Settings, partitions: int, replication: int, max_message_bytes: int) -> Sequence[str]:
+    """Create what is missing; a line for each topic. Raises StartError."""
+    admin = Topics(settings.kafka, no_log)
+    await admin.wait_reachable(lambda line: typer.echo(line, err=True))
+    outputs = [settings.topics.output, settings.topics.dead_letter]
+    made = {*await admin.create(settings.topics.input, partitions, replication)}
+    made |= {*await admin.create(outputs, partitions, replication, {"max.message.bytes": str(max_message_bytes)})}
+    counts = await admin.describe([*settings.topics.input, *outputs])
+    return [f"{'created' if name in made else 'exists '} {name} ({count} partitions)" for name, count in counts.items()]
