@@ -14,7 +14,7 @@ application = typer.Typer(
     epilog="Start with: embedding-worker demo. Settings: WORKER_* variables, --config FILE.toml or --set NAME=VALUE.",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 application.command()(run.run)

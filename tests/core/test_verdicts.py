@@ -7,20 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker import errors
-from worker.core.verdicts import (
-    POLL,
-    RESULT_LIFETIME,
-    TABLE,
-    Call,
-    Case,
-    Crash,
-    Halt,
-    Reject,
-    Retry,
-    Step,
-    Verdict,
-    judge,
-)
+from worker.core.endings import Call, Crash, Halt, Reject, Retry, Step, Verdict
+from worker.core.verdicts import POLL, RESULT_LIFETIME, TABLE, Case, judge
 from worker.errors import (
     ApiError,
     ConfigurationError,

@@ -8,9 +8,9 @@ import pytest
 from tests.fakes.api import FakeApi
 from tests.fakes.observer import RememberingObserver
 from tests.fakes.virtual_time import EPOCH, VirtualClock, run
+from worker.core.endings import Call, Reject, Retry, Step
 from worker.core.halting import Cause
 from worker.core.pace import Pace
-from worker.core.verdicts import Call, Reject, Retry, Step
 from worker.errors import Refused, Unanswered
 from worker.gate.gate import CallFailedError, Gate
 from worker.model import EmbedRequest

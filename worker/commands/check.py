@@ -14,8 +14,8 @@ from worker.adapters.kafka import Topics
 from worker.commands.configuration import ConfigFile, Flags, run_until_done, settings_from
 from worker.commands.embed import explained
 from worker.commands.opening import no_log, open_api, open_codec
+from worker.core.endings import Call
 from worker.core.pace import Pace
-from worker.core.verdicts import Call
 from worker.errors import ApiError, ConfigurationError, StartError, WorkerError
 from worker.model import TopicPartition
 from worker.settings import Settings, masked

@@ -12,9 +12,10 @@ from worker.adapters.clock import SystemClock
 from worker.commands.configuration import ConfigFile, Flags, run_until_done, settings_from
 from worker.commands.opening import open_api
 from worker.core.backoff import delay
+from worker.core.endings import Call, Halt, Reject, Step
 from worker.core.polling import PollSchedule
 from worker.core.vectors import extract
-from worker.core.verdicts import Call, Halt, Reject, Step, judge
+from worker.core.verdicts import judge
 from worker.errors import ApiError, ConfigurationError, Unanswered, WorkerError
 from worker.model import Completed, EmbedRequest, Job, JobState
 from worker.ports import EmbeddingApi

@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
 
+from worker.core.endings import Call, Crash, Halt, Reject, Retry, Step
 from worker.core.halting import Cause, Halting
 from worker.core.pace import Pace
 from worker.core.refusals import LIMIT, RefusalRun
-from worker.core.verdicts import Call, Crash, Halt, Reject, Retry, Step, judge
+from worker.core.verdicts import judge
 from worker.errors import ApiError, Refused, Unanswered, WorkerError
 from worker.gate.waiting import WaitingLine
 from worker.model import Completed

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from worker.core.backoff import delay
+from worker.core.endings import Call, Reject, Step
 from worker.core.polling import PollSchedule
-from worker.core.verdicts import Call, Reject, Step
 from worker.errors import Rejected, WorkerError
 from worker.gate.gate import CallFailedError, Gate
 from worker.model import Completed, Job, JobState, Reason, Record

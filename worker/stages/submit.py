@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 from worker.core.backoff import delay
+from worker.core.endings import Call, Reject, Retry
 from worker.core.partitions import Partition, Partitions
-from worker.core.verdicts import Call, Reject, Retry
 from worker.errors import Rejected
 from worker.gate.gate import CallFailedError, Gate
 from worker.model import EmbedRequest, Job, Record, TopicPartition
