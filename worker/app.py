@@ -27,6 +27,9 @@ from worker.stages.submit import Submit
 LOOK = 0.2
 """Seconds between two looks whether `until_end` is reached."""
 
+STALLED = 60.0
+"""Seconds without a poll of the consumer after which the process should be restarted (the group waits for 300)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ports:
@@ -87,6 +90,9 @@ class Worker:
         """Why this process should be restarted; that it answers at all shows that its event loop turns."""
         if self._consume.crashed.done():
             return ["crashed: the worker met a bug and is ending"]
+        stalled = self._ports.source.stalled()
+        if stalled > STALLED:
+            return [f"stalled: the Kafka consumer has not polled for {stalled:.0f} s"]
         return []
 
     def not_ready(self) -> Sequence[str]:

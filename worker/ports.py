@@ -58,6 +58,9 @@ class Source(Protocol):
     async def positions(self) -> Mapping[TopicPartition, int]:
         """The next offset to be handed over, of each owned partition (past transaction markers and gaps)."""
 
+    def stalled(self) -> float:
+        """Seconds since the client was last polled; 0 before the start."""
+
     async def wait_failed(self) -> Never:
         """Wait for what the source cannot mend (a fatal client error, an offset out of range): raises it, never returns."""
 

@@ -214,6 +214,7 @@ class FakeSource:
     ) -> None:
         self.group = group
         self.alive = False
+        self.stalled_seconds = 0.0
         self._broker = broker
         self._name = name
         self._topics = tuple(topics)
@@ -255,6 +256,10 @@ class FakeSource:
         if self._error is None:
             self._error = error
             self._failed.set()
+
+    def stalled(self) -> float:
+        """See the port."""
+        return self.stalled_seconds
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
         """See the port."""

@@ -236,6 +236,17 @@ def test_a_halted_worker_is_not_ready_and_says_why() -> None:
     in_house(test)
 
 
+def test_a_worker_is_live_until_its_consumer_stalls() -> None:
+    async def test(house: House) -> None:
+        worker = house.start()
+        await house.clock.sleep(1.0)
+        assert worker.not_live() == []
+        house.workers[0][1].stalled_seconds = 61.0
+        assert "has not polled for 61 s" in worker.not_live()[0]
+
+    in_house(test)
+
+
 def test_an_api_that_is_down_at_start_halts_the_worker_until_it_is_up() -> None:
     async def test(house: House) -> None:
         house.api.down = lambda: Unanswered("refused", sent=False)

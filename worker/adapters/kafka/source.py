@@ -7,6 +7,7 @@ else sends it commands; records come back to the event loop as one list per roun
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Final, Never
@@ -68,6 +69,10 @@ class KafkaSource:
         """Returns never; raises what ended the consumer (StartError with the fix, or the listener's own exception)."""
         await self._failed.wait()
         raise self._error or CommitAborted("the Kafka consumer ended")
+
+    def stalled(self) -> float:
+        """See the port."""
+        return time.monotonic() - self._member.turned if self._member is not None else 0.0
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
         """See the port. In force before the next record is fetched when called inside `Listener.arrived`."""

@@ -1,0 +1,203 @@
+"""What the suite of `Source` and `Sink` runs on: the fake, the embedded broker, a real Kafka."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import TopicPartition as ClientPartition
+
+from tests.fakes.broker import FakeBroker
+from tests.kafka.fixtures import TopicFactory
+from worker.adapters.kafka import KafkaSink, KafkaSource, Topics
+from worker.adapters.kafka.records import record_of
+from worker.model import Batch, Membership, Message, Position, Record, TopicPartition
+from worker.ports import Listener, Sink, Source
+from worker.settings.sections import KafkaSettings, StartFrom
+
+NOBODY = Membership(None, {})
+_READ_SECONDS = 15.0
+
+
+class Cluster(Protocol):
+    """Somewhere to make topics, sources and sinks; `read` and `committed` look past the ports."""
+
+    def topic(self, partitions: int = 1, *, max_bytes: int | None = None) -> str: ...
+
+    def source(self, group: str, topic: str, start_from: StartFrom | None = StartFrom.EARLIEST) -> Source: ...
+
+    def sink(self, source: Source | None = None) -> Sink: ...
+
+    async def read(self, topic: str, count: int) -> list[Record]: ...
+
+    async def committed(self, group: str, topic: str) -> Mapping[TopicPartition, Position]: ...
+
+    def reset(self, group: str, topic: str, offset: int) -> None: ...
+
+
+async def publish(cluster: Cluster, *messages: Message) -> None:
+    """Through a sink of its own."""
+    sink = cluster.sink()
+    await sink.start()
+    try:
+        await sink.commit(Batch(messages, {}, NOBODY))
+    finally:
+        await sink.close()
+
+
+async def no_commit(positions: Mapping[TopicPartition, Position], membership: Membership) -> None:
+    """For sinks that only publish."""
+
+
+class FakeCluster:
+    """On `tests.fakes.broker`."""
+
+    def __init__(self) -> None:
+        self.broker = FakeBroker()
+
+    def topic(self, partitions: int = 1, *, max_bytes: int | None = None) -> str:
+        name = f"topic-{uuid.uuid4().hex[:8]}"
+        self.broker.create_topic(name, partitions)
+        if max_bytes is not None:
+            self.broker.faults.max_bytes[name] = max_bytes
+        return name
+
+    def source(self, group: str, topic: str, start_from: StartFrom | None = StartFrom.EARLIEST) -> Source:
+        return self.broker.source(group, (topic,), start_from=start_from)
+
+    def sink(self, source: Source | None = None) -> Sink:
+        return self.broker.sink(no_commit if source is None else source.commit)
+
+    async def read(self, topic: str, count: int) -> list[Record]:
+        return self.broker.records(topic)
+
+    async def committed(self, group: str, topic: str) -> Mapping[TopicPartition, Position]:
+        return {at: found for at, found in self.broker.committed(group).items() if at.topic == topic}
+
+    def reset(self, group: str, topic: str, offset: int) -> None:
+        self.broker.committed(group)[TopicPartition(topic, 0)] = Position(offset)
+
+
+class KafkaCluster:
+    """On a broker that speaks Kafka's protocol."""
+
+    def __init__(self, bootstrap_servers: str, topics: TopicFactory, protocol: str) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._topics = topics
+        # quick rebalances, and a quick answer where a topic does not exist
+        classic = {"heartbeat.interval.ms": 100, "session.timeout.ms": 6000}
+        self._properties: dict[str, Any] = {
+            "group.protocol": protocol,
+            "fetch.wait.max.ms": 10,
+            "topic.metadata.propagation.max.ms": 300,
+            **(classic if protocol == "classic" else {}),
+        }
+
+    def settings(self, group: str, start_from: StartFrom | None = None) -> KafkaSettings:
+        """Settings for this broker."""
+        return KafkaSettings(
+            bootstrap_servers=self._bootstrap_servers,
+            group_id=group,
+            start_from=start_from,
+            properties=self._properties,
+        )
+
+    def topic(self, partitions: int = 1, *, max_bytes: int | None = None) -> str:
+        config = {} if max_bytes is None else {"max.message.bytes": str(max_bytes)}
+        return self._topics("conformance", partitions=partitions, config=config)
+
+    def source(self, group: str, topic: str, start_from: StartFrom | None = StartFrom.EARLIEST) -> Source:
+        return KafkaSource(self.settings(group, start_from), (topic,), log=log)
+
+    def sink(self, source: Source | None = None) -> Sink:
+        return KafkaSink(self.settings("unused"), no_commit if source is None else source.commit, log=log)
+
+    async def read(self, topic: str, count: int) -> list[Record]:
+        return await asyncio.to_thread(self._read, topic, count)
+
+    async def committed(self, group: str, topic: str) -> Mapping[TopicPartition, Position]:
+        questions = Topics(self.settings(group), log)
+        counts = await questions.describe((topic,))
+        return await questions.committed([TopicPartition(topic, number) for number in range(counts[topic])])
+
+    def reset(self, group: str, topic: str, offset: int) -> None:
+        consumer = self._plain(group)
+        consumer.commit(offsets=[ClientPartition(topic, 0, offset)], asynchronous=False)
+        consumer.close()
+
+    def _read(self, topic: str, count: int) -> list[Record]:
+        consumer = self._plain(uuid.uuid4().hex)
+        records: list[Record] = []
+        try:
+            partitions = consumer.list_topics(topic, timeout=_READ_SECONDS).topics[topic].partitions
+            consumer.assign([ClientPartition(topic, number, 0) for number in partitions])
+            for _ in range(int(_READ_SECONDS / 0.1)):
+                message = consumer.poll(0.1)
+                if message is not None and message.error() is None:
+                    records.append(record_of(message, TopicPartition(topic, message.partition() or 0), 0))
+                if len(records) >= count and message is None:
+                    return records
+        except KafkaException as problem:
+            raise AssertionError(f"topic {topic} cannot be read: {problem}") from problem
+        finally:
+            consumer.close()
+        return records
+
+    def _plain(self, group: str) -> Consumer:
+        return Consumer(
+            {
+                "bootstrap.servers": self._bootstrap_servers,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "fetch.wait.max.ms": 10,
+            }
+        )
+
+
+class Recorder:
+    """A listener that keeps what it hears, and resumes what it is given unless told not to."""
+
+    def __init__(self, source: Source, *, resume: bool = True) -> None:
+        self.source = source
+        self.resume = resume
+        self.records: list[Record] = []
+        self.numbers: dict[TopicPartition, int] = {}
+        self.starts: dict[TopicPartition, Position] = {}
+        self.revocations: list[TopicPartition] = []
+        self.losses: list[TopicPartition] = []
+
+    def assigned(self, assignments: Mapping[TopicPartition, Any]) -> None:
+        for partition, assignment in assignments.items():
+            self.numbers[partition] = assignment.number
+            self.starts[partition] = assignment.start
+        if self.resume:
+            self.source.resume(assignments)
+
+    def arrived(self, records: Sequence[Record]) -> None:
+        self.records.extend(records)
+
+    async def revoked(self, partitions: Any) -> None:
+        await self.before_revoked(tuple(partitions))
+        self.revocations.extend(partitions)
+        for partition in partitions:
+            self.starts.pop(partition)
+
+    async def before_revoked(self, partitions: tuple[TopicPartition, ...]) -> None:
+        """For tests to fill."""
+
+    def lost(self, partitions: Any) -> None:
+        self.losses.extend(partitions)
+
+
+def log(level: int, line: str) -> None:
+    """Into the log that pytest shows with a failure."""
+    logging.getLogger("kafka").log(level, line)
+
+
+def listener(recorder: Recorder) -> Listener:
+    """Lets mypy check that the recorder is one."""
+    return recorder
