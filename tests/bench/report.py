@@ -1,0 +1,54 @@
+"""The figures for people: one line each, better or worse said of each."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+from typing import Any, Final
+
+from tests.bench.contenders import SDK, WORKER
+from tests.bench.figures import MEASURES, Measure, Run, name, ratios, values, warnings
+from tests.bench.processes import Usage
+
+GOAL: Final = 3.0
+"""Times the SDK's events per CPU second that the worker is to reach."""
+
+
+def lines(about: Mapping[str, Any], runs: Sequence[Run], idle: Mapping[str, Usage]) -> Iterator[str]:
+    """The whole report."""
+    kafka, work = about["kafka"], about["workload"]
+    real = "a real broker" if kafka["real"] else "the embedded broker: no real Kafka here"
+    yield (
+        f"{work['events']} events of {work['characters']} characters, {work['dimension']} floats each, "
+        f"latency {work['latency']} s"
+    )
+    yield f"Kafka backend {kafka['backend']} ({real}); {about['cpus']} CPUs; Python {about['python']}"
+    yield ""
+    yield f"{'medians':<32}{'worker':>10}{'SDK':>10}   worker / SDK"
+    for measure in MEASURES:
+        yield _line(measure, runs, idle)
+    yield ""
+    start = ", ".join(f"{who} {usage.cpu_seconds:.2f} CPU s" for who, usage in idle.items())
+    yield f"start-up (a run on an empty topic; it is part of all figures but those net of it): {start}"
+    for run in runs:
+        routes = ", ".join(f"{route} {count / run.events:.2f}" for route, count in run.by_route.items())
+        yield (
+            f"{name(run)}: {run.outcomes.vectors} vectors, {run.bills} bills, {run.double_billed} double; per event: {routes}; "
+            f"emulator {run.emulator.mean:.0%} of a core, {run.emulator.busiest:.0%} in its busiest second"
+        )
+    yield ""
+    yield from (f"WARNING: {warning}" for warning in warnings(runs))
+    yield from _verdict(runs, idle)
+
+
+def _line(measure: Measure, runs: Sequence[Run], idle: Mapping[str, Usage]) -> str:
+    pairs = ratios(measure, runs, idle)
+    middle = median(pairs)
+    worker, sdk = (median(values(measure, runs, idle, contender)) for contender in (WORKER, SDK))
+    remark = "" if (middle > 1) == measure.higher_is_better else "  the SDK is better"
+    listed = " ".join(f"{pair:.2f}" for pair in pairs)
+    return f"{measure.title:<32}{worker:>10.2f}{sdk:>10.2f}   {middle:.2f} (pairs: {listed}){remark}"
+
+
+def _verdict(runs: Sequence[Run], idle: Mapping[str, Usage]) -> Iterator[str]:
+    ratio = median(ratios(MEASURES[0], runs, idle))
+    verb = "met" if ratio >= GOAL else "missed"
+    yield f"goal, {GOAL:.0f} times the SDK's events per CPU second, start-up included: {verb} ({ratio:.2f})"
