@@ -22,7 +22,8 @@ class FakeJob:
 
 class FakeApi:
     """The port `EmbeddingApi`. `submit_troubles` and `poll_troubles` are raised one per call, first in first out; `down` is
-    raised by every call while it is set; `failures` maps a text to the errors of its first jobs."""
+    raised by every call while it is set; `failures` maps a text to the errors of its first jobs; `result_of_running` is the
+    status with which the result endpoint refuses a job that still runs (None: it tells the state)."""
 
     def __init__(self, clock: Clock, latency: float = 0.7, dimension: int = 4) -> None:
         self.clock = clock
@@ -36,6 +37,7 @@ class FakeApi:
         self.refuse: Callable[[EmbedRequest], ApiError | None] = lambda request: None
         self.down: Trouble | None = None
         self.failures: dict[str, deque[str]] = {}
+        self.result_of_running: int | None = None
         self.output: Callable[[EmbedRequest], object] | None = None
         self.busy = 0
         self.most_busy = 0
@@ -58,8 +60,7 @@ class FakeApi:
 
     async def status(self, request_id: str) -> JobState:
         await self._arrive("status")
-        if self.poll_troubles:
-            raise self.poll_troubles.popleft()
+        self._trouble_of_polls()
         job = self._find(request_id)
         if not self._done(job):
             return JobState.PROCESSING
@@ -69,9 +70,14 @@ class FakeApi:
 
     async def result(self, request_id: str) -> Completed | JobState:
         await self._arrive("result")
+        self._trouble_of_polls()
         job = self._find(request_id)
         if not self._done(job):
+            if self.result_of_running:
+                raise Refused(self.result_of_running, "not ready", is_json=False)
             return JobState.PROCESSING
+        if job.failure:
+            raise JobFailed(job.failure, Metrics())
         dimension = job.request.output_dimensionality or self.dimension
         output = self.output(job.request) if self.output else [0.5] * dimension
         return Completed(output, Metrics(total_time=job.seconds, cost=0.000033))
@@ -93,6 +99,10 @@ class FakeApi:
         await asyncio.sleep(0.01)
         if self.down:
             raise self.down()
+
+    def _trouble_of_polls(self) -> None:
+        if self.poll_troubles:
+            raise self.poll_troubles.popleft()
 
     def _find(self, request_id: str) -> FakeJob:
         job = self.jobs.get(request_id)

@@ -25,6 +25,10 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """The next step of the script."""
+        await request.aread()
+        target = request.extensions.get("target")
+        if target is not None:  # as httpcore does: it stands in place of the URL's path
+            request.url = request.url.copy_with(raw_path=target)
         self.requests.append(request)
         if not self._steps:
             raise AssertionError(f"the script has no answer for {request.method} {request.url}")

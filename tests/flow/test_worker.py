@@ -476,3 +476,36 @@ def test_until_end_finishes_what_was_there_and_ends_without_being_told() -> None
         assert house.lag() == 0
 
     in_house(test)
+
+
+def test_where_the_result_endpoint_tells_of_running_jobs_the_status_call_is_left_out() -> None:
+    async def test(house: House) -> None:
+        for n in range(300):
+            house.produce(f"{n}", key=f"k{n}")
+        house.start()
+        await house.until(lambda: len(house.api.jobs) > 10)
+        house.api.latency = 3.0  # now jobs are met running, and it is learned that the endpoint tells
+        await house.until(lambda: house.ended == 300)
+        asked = house.api.calls["status"]
+        for n in range(300):
+            house.produce(f"{n}", key=f"again{n}")
+        await house.until(lambda: house.ended == 600)
+        assert house.api.calls["status"] == asked
+        assert house.api.calls["result"] > 600
+
+    in_house(test)
+
+
+@pytest.mark.parametrize("status", [400, 404, 500])
+def test_where_the_result_endpoint_refuses_running_jobs_it_is_asked_for_done_ones_only(status: int) -> None:
+    async def test(house: House) -> None:
+        house.api.result_of_running = status
+        for n in range(300):
+            house.produce(f"{n}", key=f"k{n}")
+        house.start()
+        await house.until(lambda: house.ended == 300)
+        assert not house.broker.records(DEAD)
+        assert not house.observer.of(Halted)
+        assert 300 <= house.api.calls["result"] <= 320
+
+    in_house(test)

@@ -1,13 +1,13 @@
 """The port EmbeddingApi: Segmind's v2 API through an `httpx.AsyncBaseTransport`.
 
-The requests go straight to `httpx_aiohttp.AiohttpTransport`, without an `httpx.AsyncClient` around it. Measured: CPU of the
+The requests go straight to `http_transport.AiohttpTransport`, without an `httpx.AsyncClient` around it. Measured: CPU of the
 client process per request at 64 connections on loopback, uvloop, the mix POST / GET status / GET result of 3072 floats:
 
-    httpx.AsyncClient with its own transport      2.7 to 4.1 ms
-    httpx.AsyncClient with AiohttpTransport       0.23 to 0.28 ms
-    straight to AiohttpTransport                  0.14 to 0.17 ms; with prebuilt headers and one bound 0.13 to 0.18 ms
-    aiohttp alone, for comparison                 0.06 to 0.09 ms
-    this adapter, JSON and checks included        0.18 to 0.22 ms
+    httpx.AsyncClient with its own transport             2.7 to 4.1 ms
+    httpx.AsyncClient with httpx-aiohttp's transport     0.23 to 0.28 ms
+    straight to httpx-aiohttp's transport                0.14 to 0.18 ms
+    aiohttp alone, for comparison                        0.06 to 0.09 ms
+    this adapter, JSON and checks included               FIGURES
 
 Without the client nothing follows redirects, keeps cookies, logs URLs, reads proxies from the environment or decompresses
 without bound; in return this module sets the timeouts of every request, and bounds and decodes every body.
@@ -20,10 +20,9 @@ their context would hold the request with its headers.
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
-from urllib.parse import quote
+from typing import Final, NamedTuple
+from urllib.parse import quote, urlsplit
 
-import aiohttp
 import httpx
 import orjson
 
@@ -48,8 +47,9 @@ from worker.settings.sections import ApiSettings
 POST_CONNECT_SECONDS: Final = 0.5
 """Most seconds a POST waits for a free connection, and for a new one: rule 5 of the commit protocol."""
 
-_UNSENT_AIOHTTP = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
-_UNSENT_HTTPX = (
+NOTHING: Final = httpx.ByteStream(b"")
+
+_UNSENT: Final = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
@@ -81,7 +81,7 @@ class SegmindApi:
         transport: httpx.AsyncBaseTransport,
         clock_epoch: Callable[[], float],
     ) -> None:
-        self._prefix = api_prefix(settings.base_url)
+        prefix = api_prefix(settings.base_url)
         proxy_password = proxy_address(settings.proxy).password if settings.proxy else ""
         self._key = ApiKey(read_key, (proxy_password,))
         self._transport = transport
@@ -90,9 +90,11 @@ class SegmindApi:
         self._extra = dict(settings.extra)
         self._timeout = settings.timeout
         self._closed = False
-        self._submit_url = httpx.URL(f"{self._prefix}/v2/{quote(settings.model, safe='')}")
+        self._url = httpx.URL(prefix)
+        self._path = urlsplit(prefix).path
+        self._submit_path = f"{self._path}/v2/{quote(settings.model, safe='')}"
         self._get_headers = [
-            (b"host", self._submit_url.netloc),
+            (b"host", self._url.netloc),
             (b"accept", b"application/json"),
             (b"accept-encoding", b"identity"),  # unpacking costs more CPU than the bytes saved are worth
             (b"user-agent", b"embedding-worker"),
@@ -106,7 +108,7 @@ class SegmindApi:
 
     async def submit(self, request: EmbedRequest) -> str:
         """Start a job (billed); returns its request_id."""
-        answer = await self._exchange("POST", self._submit_url, self._encoded(request))
+        answer = await self._exchange("POST", self._submit_path, self._encoded(request))
         document = self._success(answer)
         identifier = request_id(document, answer.status)
         if self._key.redactor.holds_secret(identifier):
@@ -115,17 +117,17 @@ class SegmindApi:
 
     async def status(self, request_id: str) -> JobState:
         """How far the job is. Raises JobFailed where it FAILED."""
-        answer = await self._exchange("GET", self._job_url(request_id, "/status"))
+        answer = await self._exchange("GET", self._job_path(request_id, "/status"))
         return job_state(self._success(answer, of_job=True), answer.status, self._clean)
 
     async def result(self, request_id: str) -> Completed | JobState:
         """The result, or the state of a job that is not done where the API tells it. Raises JobFailed where it FAILED."""
-        answer = await self._exchange("GET", self._job_url(request_id))
+        answer = await self._exchange("GET", self._job_path(request_id))
         return job_result(self._success(answer, of_job=True), answer.status, self._clean)
 
     async def credits(self) -> Credits:
         """The account's balance in USD; costs nothing."""
-        answer = await self._exchange("GET", httpx.URL(f"{self._prefix}/v1/get-user-credits"))
+        answer = await self._exchange("GET", f"{self._path}/v1/get-user-credits")
         return account_credits(self._success(answer), answer.status)
 
     async def close(self) -> None:
@@ -134,10 +136,10 @@ class SegmindApi:
             self._closed = True
             await self._transport.aclose()
 
-    def _job_url(self, identifier: str, suffix: str = "") -> httpx.URL:
+    def _job_path(self, identifier: str, suffix: str = "") -> str:
         if not is_request_id(identifier):
             raise ProtocolError("not asked: the request_id is not one that the API can have given", 0)
-        return httpx.URL(f"{self._prefix}/v2/requests/{quote(identifier, safe='')}{suffix}")
+        return f"{self._path}/v2/requests/{quote(identifier, safe='')}{suffix}"
 
     def _encoded(self, request: EmbedRequest) -> bytes:
         body = {**self._extra, self._text_field: request.text}
@@ -150,7 +152,7 @@ class SegmindApi:
         # What the API would say to it, too: the event is at fault.
         raise Refused(400, "not sent: the text or a parameter cannot be written as JSON", is_json=False)
 
-    async def _exchange(self, method: str, url: httpx.URL, content: bytes | None = None) -> _Answer:
+    async def _exchange(self, method: str, path: str, content: bytes | None = None) -> _Answer:
         """One request and its answer, both in at most `timeout` seconds. Raises Unanswered."""
         if self._closed:
             raise Unanswered("the API client is closed", sent=False)
@@ -159,7 +161,7 @@ class SegmindApi:
         key = self._key.present()
         try:
             async with bound:
-                answer = await self._carry(self._request(method, url, content, key))
+                answer = await self._carry(self._request(method, path, content, key))
                 if answer.status == 401:
                     self._key.refuse(key)
                 return answer
@@ -171,14 +173,18 @@ class SegmindApi:
             del key  # a traceback that shows local variables must not show it
         raise failure
 
-    def _request(self, method: str, url: httpx.URL, content: bytes | None, key: str) -> httpx.Request:
-        post = content is not None
+    def _request(self, method: str, path: str, content: bytes | None, key: str) -> httpx.Request:
+        """The path goes as httpcore's extension `target`: an httpx.URL made for each request would cost more than the rest."""
+        headers = self._get_headers if content is None else self._post_headers
         return httpx.Request(
             method,
-            url,
-            headers=[*(self._post_headers if post else self._get_headers), (b"x-api-key", key.encode("ascii"))],
-            content=content,
-            extensions=self._post_limits if post else self._get_limits,
+            self._url,
+            headers=[*headers, (b"x-api-key", key.encode("ascii"))],
+            stream=NOTHING if content is None else httpx.ByteStream(content),  # given as such, httpx adds no headers
+            extensions={
+                "timeout": self._get_limits if content is None else self._post_limits,
+                "target": path.encode("ascii"),
+            },
         )
 
     async def _carry(self, request: httpx.Request) -> _Answer:
@@ -228,19 +234,17 @@ class SegmindApi:
         return Refused(answer.status, self._clean(message), is_json=envelope is not None, reset_at=opens)
 
     def _unanswered(self, error: Exception) -> Unanswered:
-        """What an exception of the transport says. AiohttpTransport makes ConnectTimeout of a connection that broke after the
-        request was sent, too; only aiohttp's own exception behind it tells the difference."""
-        origin = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
-        unsent = _UNSENT_AIOHTTP if isinstance(origin, aiohttp.ClientError) else _UNSENT_HTTPX
+        """What an exception of the transport says; the one behind it is the more exact one."""
+        origin = error.__cause__ if isinstance(error.__cause__, Exception) else error
         text = self._clean(f"{type(origin).__name__}: {_text(origin)}")
-        return Unanswered(text, sent=not isinstance(origin, unsent))
+        return Unanswered(text, sent=not isinstance(error, _UNSENT))
 
     def _clean(self, text: str) -> str:
         return self._key.redactor.clean(text)
 
 
-def _limits(seconds: float) -> dict[str, Any]:
-    return {"timeout": {"connect": seconds, "pool": seconds, "read": None, "write": None}}
+def _limits(seconds: float) -> dict[str, float | None]:
+    return {"connect": seconds, "pool": seconds, "read": None, "write": None}
 
 
 def _parsed(body: bytes) -> object:

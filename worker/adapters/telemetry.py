@@ -2,11 +2,12 @@
 
 import logging
 import sys
-from typing import TextIO
+from collections.abc import Callable, Sequence
+from typing import Any, TextIO
 
 import structlog
 
-from worker.model import OutcomeKind
+from worker.model import OutcomeKind, Record, TopicPartition
 from worker.notices import (
     Assigned,
     CommitFailed,
@@ -43,7 +44,8 @@ def open_log(level: str, *, json_lines: bool, stream: TextIO = sys.stderr) -> Lo
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
     )
-    return logger
+    bound: Logger = logger.bind()  # unbound, it would be put together anew for every line
+    return bound
 
 
 class LogObserver:
@@ -51,34 +53,70 @@ class LogObserver:
 
     def __init__(self, log: Logger) -> None:
         self._log = log
+        self._writers: dict[type[Notice], Callable[[Any], None]] = {
+            Assigned: self._assigned,
+            Dropped: self._dropped,
+            Halted: lambda notice: log.error("halted", reason=notice.reason),
+            Healed: lambda notice: log.info("healed", was=notice.reason, seconds=round(notice.seconds, 1)),
+            Throttled: self._throttled,
+            CommitFailed: lambda notice: log.warning("commit failed", detail=notice.detail),
+            Ended: self._ended,
+        }
+        if log.is_enabled_for(logging.DEBUG):
+            self._writers |= {
+                Retried: self._retried,
+                Submitted: self._job,
+                Fetched: self._job,
+                Polled: self._polled,
+            }
+        self._chatty = log.is_enabled_for(logging.DEBUG)
 
     def notice(self, notice: Notice) -> None:
         """Write the line that belongs to the notice."""
-        match notice:
-            case Assigned(partitions):
-                self._log.info("partitions assigned", partitions=[str(where) for where in partitions])
-            case Dropped(partitions, in_flight, lost):
-                names = [str(where) for where in partitions]
-                self._log.info("partitions dropped", partitions=names, in_flight=in_flight, lost=lost)
-            case Halted(reason):
-                self._log.error("halted", reason=reason)
-            case Healed(reason, seconds):
-                self._log.info("healed", was=reason, seconds=round(seconds, 1))
-            case Throttled(delay, requests_per_minute):
-                self._log.warning("throttled", delay=round(delay, 2), requests_per_minute=round(requests_per_minute, 1))
-            case CommitFailed(detail):
-                self._log.warning("commit failed", detail=detail)
-            case Ended(record, kind, reason, seconds):
-                write = self._log.info if kind is OutcomeKind.DEAD_LETTER else self._log.debug
-                write(kind.value, at=f"{record.source}@{record.offset}", reason=reason, seconds=round(seconds, 3))
-            case Retried(record, detail, delay, counted):
-                at = f"{record.source}@{record.offset}"
-                self._log.debug("retried", at=at, detail=detail, delay=round(delay, 2), counted=counted)
-            case Submitted(record, job) | Fetched(record, job):
-                at = f"{record.source}@{record.offset}"
-                self._log.debug(type(notice).__name__.lower(), at=at, request_id=job.request_id, attempt=job.attempt)
-            case Polled(job, completed, age):
-                self._log.debug("polled", request_id=job.request_id, completed=completed, age=round(age, 3))
+        write = self._writers.get(type(notice))
+        if write:
+            write(notice)
+
+    def _assigned(self, notice: Assigned) -> None:
+        self._log.info("partitions assigned", partitions=names(notice.partitions))
+
+    def _dropped(self, notice: Dropped) -> None:
+        self._log.info(
+            "partitions dropped", partitions=names(notice.partitions), in_flight=notice.in_flight, lost=notice.lost
+        )
+
+    def _throttled(self, notice: Throttled) -> None:
+        pace = round(notice.requests_per_minute, 1)
+        self._log.warning("throttled", delay=round(notice.delay, 2), requests_per_minute=pace)
+
+    def _ended(self, notice: Ended) -> None:
+        dead = notice.kind is OutcomeKind.DEAD_LETTER
+        if dead or self._chatty:
+            write = self._log.info if dead else self._log.debug
+            seconds = round(notice.seconds, 3)
+            write(notice.kind.value, at=place(notice.record), reason=notice.reason, seconds=seconds)
+
+    def _retried(self, notice: Retried) -> None:
+        delay = round(notice.delay, 2)
+        self._log.debug("retried", at=place(notice.record), detail=notice.detail, delay=delay, counted=notice.counted)
+
+    def _job(self, notice: Submitted | Fetched) -> None:
+        name, job = type(notice).__name__.lower(), notice.job
+        self._log.debug(name, at=place(notice.record), request_id=job.request_id, attempt=job.attempt)
+
+    def _polled(self, notice: Polled) -> None:
+        age = round(notice.age, 3)
+        self._log.debug("polled", request_id=notice.job.request_id, completed=notice.completed, age=age)
+
+
+def names(partitions: Sequence[TopicPartition]) -> list[str]:
+    """Partitions for a log line."""
+    return [str(where) for where in partitions]
+
+
+def place(record: Record) -> str:
+    """A record for a log line: topic, partition and offset, nothing of its content."""
+    return f"{record.source}@{record.offset}"
 
 
 class Observers:

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import signal
-from typing import Annotated
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -16,6 +17,8 @@ from worker.commands.opening import end_offsets, open_ports
 from worker.model import OutcomeKind
 from worker.notices import Ended, Notice
 from worker.settings import Settings, masked
+
+Result = TypeVar("Result")
 
 
 class DeadLetterCount:
@@ -65,13 +68,17 @@ async def work(settings: Settings, log: Logger, dead_letters: DeadLetterCount, *
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal, stop, log)
     observer = Observers(LogObserver(log), dead_letters)
-    ports = await open_ports(
+    opening = open_ports(
         settings,
         SystemClock(),
         observer,
         progress=lambda line: log.info("waiting", reason=line),
         log=lambda level, line: log.log(level, "kafka", line=line),
     )
+    ports = await unless_stopped(opening, stop)
+    if ports is None:
+        log.info("stopped")
+        return
     worker = Worker(settings, ports)
     status = StatusServer(settings.status.host, settings.status.port, live=worker.not_live, ready=worker.not_ready)
     await status.start()
@@ -82,6 +89,19 @@ async def work(settings: Settings, log: Logger, dead_letters: DeadLetterCount, *
         log.info("stopped")
     finally:
         await status.close()
+
+
+async def unless_stopped(work: Coroutine[Any, Any, Result], stop: asyncio.Event) -> Result | None:
+    """What the work brings; None if `stop` is set before, and the work is then cancelled: a broker is waited for up to a
+    minute, a signal must not be."""
+    task, told = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait({task, told}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return None
 
 
 def on_signal(stop: asyncio.Event, log: Logger) -> None:

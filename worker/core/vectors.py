@@ -10,6 +10,7 @@ from worker.errors import InvalidResult
 
 _LONGEST = 65_536
 _NUMBERS = frozenset((int, float))
+_ZERO, _ONE = Struct("f").pack(0.0), Struct("f").pack(1.0)
 
 _Path = tuple[str | int, ...]
 _PATHS: tuple[_Path, ...] = (
@@ -42,9 +43,6 @@ def extract(output: object, dimension: int | None) -> "array[float]":
         raise InvalidResult("the vector is empty")
     if len(numbers) > _LONGEST:
         raise InvalidResult(f"the vector has {len(numbers)} numbers, more than {_LONGEST}")
-    strangers = set(map(type, numbers)) - _NUMBERS
-    if strangers:
-        raise InvalidResult(f"the vector of {len(numbers)} holds {', '.join(sorted(map(_name, strangers)))}")
     if dimension is not None and len(numbers) != dimension:
         raise InvalidResult(f"the vector has {len(numbers)} numbers where {dimension} were asked for")
     return _float32(numbers)
@@ -81,15 +79,28 @@ def _at(value: object, path: _Path) -> object:
 
 
 def _float32(numbers: list[object]) -> "array[float]":
-    """One call of struct is three times as fast as `array("f", numbers)`; and a sum is finite exactly if every summand
-    is, because 65,536 times the largest float32 is far below the largest float."""
+    """One call of struct is three times as fast as `array("f", numbers)`, and refuses all that is no number but booleans. Those
+    become exactly 0.0 or 1.0, so only where such bytes occur the types are looked at one by one. A sum is finite exactly if
+    every summand is, because 65,536 times the largest float32 is far below the largest float."""
     try:
-        vector = array("f", Struct(f"{len(numbers)}f").pack(*numbers))
-    except (OverflowError, StructError):
+        packed = Struct(f"{len(numbers)}f").pack(*numbers)
+    except StructError:
+        _refuse_strangers(numbers)
         raise InvalidResult(f"the vector of {len(numbers)} holds a number outside float32") from None
+    except OverflowError:
+        raise InvalidResult(f"the vector of {len(numbers)} holds a number outside float32") from None
+    if _ZERO in packed or _ONE in packed:
+        _refuse_strangers(numbers)
+    vector = array("f", packed)
     if not isfinite(sum(vector)):
         raise InvalidResult(f"the vector of {len(numbers)} holds a number that is not finite")
     return vector
+
+
+def _refuse_strangers(numbers: list[object]) -> None:
+    strangers = set(map(type, numbers)) - _NUMBERS
+    if strangers:
+        raise InvalidResult(f"the vector of {len(numbers)} holds {', '.join(sorted(map(_name, strangers)))}")
 
 
 def _describe(value: object) -> str:

@@ -1,15 +1,19 @@
 """Poll: ask for a job until it is done, then fetch its result."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from worker.core.backoff import delay
 from worker.core.endings import Call, Reject, Step
 from worker.core.polling import PollSchedule
-from worker.errors import Rejected, WorkerError
+from worker.core.result_endpoint import REFUSALS, ResultEndpoint
+from worker.errors import Refused, Rejected, WorkerError
 from worker.gate.gate import CallFailedError, Gate
 from worker.model import Completed, Job, JobState, Reason, Record
 from worker.notices import Fetched, Polled, Retried
 from worker.ports import Clock, EmbeddingApi, Observer
+
+Answer = TypeVar("Answer")
 
 
 class JobLostError(WorkerError):
@@ -42,44 +46,84 @@ class Poll:
         self._observer = observer
         self._deadline = deadline
         self._random = random
+        self._endpoint = ResultEndpoint()
 
     async def __call__(self, record: Record, job: Job) -> Completed:
         """The result. Raises JobLostError where the text may be submitted again, Rejected where the record ends here."""
-        await self._clock.sleep(self._schedule.next(self._age(job), 0))
-        call, polls, failures, done_at = Call.STATUS, 0, 0, 0.0
+        polls = failures = 0
         while True:
+            await self._clock.sleep(self._schedule.next(self._age(job), polls))
             try:
-                answer = await self._ask(call, record, job)
+                answer = await self._look(record, job)
             except CallFailedError as error:
                 failures += 1
-                pause = self._judged(error, record, job, failures)
-                await self._clock.sleep(pause)
+                await self._clock.sleep(self._judged(error, record, job, failures))
                 continue
             polls, failures = polls + 1, 0
             if isinstance(answer, Completed):
-                told = answer.metrics.total_time
-                self._schedule.observe(done_at if told is None else told, exact=told is not None)
-                self._observer.notice(Fetched(record, job, answer.metrics))
                 return answer
-            if answer is JobState.COMPLETED:
-                done_at = self._age(job)
-                call = Call.RESULT
-                continue
             self._check_deadline(job)
-            call = Call.STATUS
-            await self._clock.sleep(self._schedule.next(self._age(job), polls))
 
-    async def _ask(self, call: Call, record: Record, job: Job) -> Completed | JobState:
-        method = self._api.status if call is Call.STATUS else self._api.result
+    async def _look(self, record: Record, job: Job) -> Completed | JobState:
+        """One poll: the result if the job is done, by as few requests as the API allows."""
+        if self._endpoint.ask_first():
+            answer = await self._try_result(record, job)
+            if answer is not None:
+                return answer
+        state = await self._ask(Call.STATUS, record, job, lambda: self._api.status(job.request_id))
+        if state is not JobState.COMPLETED:
+            return state
+        found_at = self._age(job)
+        return await self._fetched(record, job, found_at)
+
+    async def _try_result(self, record: Record, job: Job) -> Completed | JobState | None:
+        """The answer of the result endpoint to a job that may still run; None where it refuses to say."""
+
+        async def result() -> Completed | JobState | None:
+            try:
+                return await self._api.result(job.request_id)
+            except Refused as refused:
+                if refused.status not in REFUSALS:
+                    raise
+                return None
+
+        try:
+            answer = await self._ask(Call.RESULT, record, job, result)
+        except BaseException:
+            self._endpoint.says_nothing()
+            raise
+        if answer is None:
+            self._endpoint.refused()
+        elif isinstance(answer, Completed):
+            self._endpoint.says_nothing()
+            self._done(record, job, answer, self._age(job))
+        else:
+            self._endpoint.says_running()
+        return answer
+
+    async def _fetched(self, record: Record, job: Job, found_at: float) -> Completed | JobState:
+        """The result of a job that is known to be done."""
+        answer = await self._ask(Call.RESULT, record, job, lambda: self._api.result(job.request_id))
+        if isinstance(answer, Completed):
+            self._done(record, job, answer, found_at)
+        return answer
+
+    def _done(self, record: Record, job: Job, completed: Completed, found_at: float) -> None:
+        told = completed.metrics.total_time
+        self._schedule.observe(found_at if told is None else told, exact=told is not None)
+        self._observer.notice(Fetched(record, job, completed.metrics))
+
+    async def _ask(self, call: Call, record: Record, job: Job, request: Callable[[], Awaitable[Answer]]) -> Answer:
         answer = await self._gate.call(
             call,
-            lambda: method(job.request_id),
+            request,
             event=(record.source, record.offset),
             priority=job.submitted_at,  # the job whose result expires first is asked first
             age=self._age(job),
             request_id=job.request_id,
         )
-        self._observer.notice(Polled(job, answer is JobState.COMPLETED, self._age(job)))
+        done = isinstance(answer, Completed) or answer is JobState.COMPLETED
+        self._observer.notice(Polled(job, done, self._age(job)))
         return answer
 
     def _judged(self, error: CallFailedError, record: Record, job: Job, failures: int) -> float:
