@@ -68,7 +68,7 @@ async def test_a_slow_answer_is_slow_and_the_job_accepted_at_once(
     emulator.reconfigure(slow_rate=1.0, slow_seconds=1000.0)
     answer = asyncio.create_task(session.post(f"/v2/{MODEL}", json={"input": "hello"}))
     async with asyncio.timeout(10):
-        while emulator.stats()["submits_accepted"] == 0:  # noqa: ASYNC110 - the emulator has no event to wait for
+        while emulator.stats()["submits_accepted"] == 0:
             await asyncio.sleep(0.005)
     assert not answer.done()
     answer.cancel()

@@ -14,11 +14,13 @@ LONGEST_PROBE = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why intake is halted: `key` is short and stable, `sentence` names the fix. `polls_too`: polls would fail alike."""
+    """Why intake is halted: `key` is short and stable, `sentence` names the fix. `polls_too`: polls would fail alike;
+    `by_poll`: a poll met it, so only a poll can show that it is gone."""
 
     key: str
     sentence: str
     polls_too: bool
+    by_poll: bool = False
 
 
 class Halting:
@@ -52,6 +54,10 @@ class Halting:
     def probe_started(self) -> None:
         """One call is let through."""
         self._probing = True
+
+    def probe_cancelled(self) -> None:
+        """It has not begun after all; the next may start at once."""
+        self._probing = False
 
     def probe_ended(self, now: float) -> None:
         """The probe brought no success: wait twice as long for the next."""

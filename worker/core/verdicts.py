@@ -154,7 +154,7 @@ def _halt(cause: str, what: str, fix: str, *, polls_too: bool = False) -> Callab
 
 ANY, SUBMIT, POLL = frozenset(Call), frozenset({Call.SUBMIT}), frozenset({Call.STATUS, Call.RESULT})
 
-_OUTAGE = frozenset({408, 425, 502, 503, 504, 521, 522, 523, 525, 526, 527, 530})
+OUTAGE_STATUSES = frozenset({408, 425, 502, 503, 504, 521, 522, 523, 525, 526, 527, 530})
 """The origin did not take the request: the statuses of gateways, and Cloudflare's for an origin out of reach. Its 520
 and 524 are not here: there the origin took the request and gave no answer."""
 
@@ -197,7 +197,7 @@ TABLE: tuple[Row, ...] = (
     Row(ANY, Refused, _RETIRED, {410}),
     Row(ANY, Refused, _throttled, {429}),
     Row(POLL, Refused, _again),
-    Row(SUBMIT, Refused, _again, _OUTAGE),
+    Row(SUBMIT, Refused, _again, OUTAGE_STATUSES),
     Row(SUBMIT, Refused, _INVALID, {400, 422}),
     Row(SUBMIT, Refused, _TOO_LARGE, {413}),
     Row(SUBMIT, Refused, _reject(Reason.API_ERROR, retryable=True, suspect=True), range(400, 500)),

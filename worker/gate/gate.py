@@ -1,13 +1,14 @@
 """Admission to the API: pace, halts and probes in one place, so that no stage can forget one of them."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Hashable
 from typing import TypeVar
 
-from worker.core.endings import Call, Crash, Halt, Reject, Retry, Step
+from worker.core.blame import Blame, unanswered
+from worker.core.endings import Call, Crash, Halt, Reject, Retry
 from worker.core.halting import Cause, Halting
 from worker.core.pace import Pace
-from worker.core.refusals import LIMIT, RefusalRun
 from worker.core.verdicts import judge
 from worker.errors import ApiError, Refused, Unanswered, WorkerError
 from worker.gate.waiting import WaitingLine
@@ -16,9 +17,6 @@ from worker.notices import Halted, Healed, Throttled
 from worker.ports import Clock, EmbeddingApi, Observer
 
 Answer = TypeVar("Answer")
-
-OUTAGE_RUN = 20
-"""So many calls in a row without an answer are an outage: intake halts, the API is probed instead of pestered."""
 
 PROBED_BY_CREDITS = frozenset({"outage", "unreachable", "api_key"})
 """Causes of which the free credits call can tell that they are gone."""
@@ -44,13 +42,12 @@ class Gate:
         self._observer = observer
         self._random = random
         self._halting = Halting()
-        self._refused_submits = RefusalRun()
-        self._refused_jobs = RefusalRun()
-        self._unanswered = 0
+        self._blame = Blame()
         self._polls = WaitingLine()
         self._submits = WaitingLine()
         self._changed = asyncio.Event()
         self.when_healed: Callable[[], None] = lambda: None
+        self.when_refused_again: Callable[[], None] = lambda: None
 
     @property
     def halted(self) -> str | None:
@@ -87,6 +84,7 @@ class Gate:
         a verdict is raised as CallFailedError, and what has none (a bug) as it is. `priority`: lowest first."""
         while True:
             probe = await self._admit(call, priority)
+            priority += 1.0  # who has met a halt lets others try first
             started = self._clock.monotonic()
             try:
                 answer = await request()
@@ -96,12 +94,12 @@ class Gate:
                 if isinstance(verdict, Crash):
                     raise
                 if isinstance(verdict, Halt):
-                    self.halt(Cause(verdict.cause, verdict.sentence, verdict.polls_too or call is not Call.SUBMIT))
+                    by_poll = call is not Call.SUBMIT and verdict.cause != "api_key"
+                    self.halt(Cause(verdict.cause, verdict.sentence, verdict.polls_too or by_poll, by_poll))
                 elif isinstance(verdict, Retry) and verdict.throttled:
                     self._throttled(verdict, started)
                 else:
-                    self._count_outage(error)
-                    judged = self._suspected(call, verdict, event) if verdict.suspect else verdict
+                    judged = self._blamed(call, verdict, error, event, probe=probe)
                     if judged:
                         raise CallFailedError(judged) from None
             except BaseException:
@@ -109,7 +107,7 @@ class Gate:
                 raise
             else:
                 self._probe_ended(probe=probe)
-                self._succeeded(call, answer)
+                self._succeeded(call, answer, started)
                 return answer
 
     async def run(self) -> None:
@@ -147,7 +145,7 @@ class Gate:
             while line and not self._closed_for(line):
                 delay = self.pace.take(self._clock.monotonic())
                 if delay > 0.0:
-                    return min(delay, self._halting.probe_in(self._clock.monotonic())) if self._halting.cause else delay
+                    return delay
                 line.let_first_in(probe=False)
         return await self._probe() if self._halting.cause else None
 
@@ -159,26 +157,43 @@ class Gate:
             return None if delay == float("inf") else delay
         if cause.key in PROBED_BY_CREDITS:
             self._halting.probe_started()
-            if await self._answers():
+            if not await self._answers():
+                self._halting.probe_ended(self._clock.monotonic())
+                return self._halting.probe_in(self._clock.monotonic())
+            cause, now = self._halting.cause, self._clock.monotonic()
+            if cause is None or not (self._polls or self._submits):
                 self._heal()
                 return 0.0
-            self._halting.probe_ended(self._clock.monotonic())
-            return self._halting.probe_in(self._clock.monotonic())
-        line = self._submits if self._submits or not cause.polls_too else self._polls
+            self._halting.probe_cancelled()
+        polls_first = cause.by_poll or (cause.polls_too and not self._submits)
+        line = self._polls if polls_first and self._polls else self._submits
         if not line:
-            return None
+            return await self._look_at_balance(cause)
         pause = self.pace.take(now)
         if pause == 0.0:
             self._halting.probe_started()
             line.let_first_in(probe=True)
         return pause or None
 
+    async def _look_at_balance(self, cause: Cause) -> float | None:
+        """Nobody waits who could probe; that an account is not empty any more can be seen without."""
+        if cause.key != "credits":
+            return None
+        self._halting.probe_started()
+        with contextlib.suppress(ApiError):
+            balance = await self._api.credits()
+            if balance.credits + balance.free_credits > 0.0:
+                self._heal()
+                return 0.0
+        self._halting.probe_ended(self._clock.monotonic())
+        return self._halting.probe_in(self._clock.monotonic())
+
     async def _answers(self) -> bool:
         """Does the API answer the credits call in a way that shows that the key is taken and the API is up?"""
         try:
             await self._api.credits()
         except Refused as error:
-            return error.status not in {401, 403} and error.status < 500
+            return error.status not in {401, 403, 429} and error.status < 500
         except ApiError as error:
             return not isinstance(error, Unanswered)
         return True
@@ -188,60 +203,47 @@ class Gate:
         shut = self.pace.throttled(self._clock.monotonic(), reset_in, self._random(), started=started)
         self._observer.notice(Throttled(shut, self.pace.requests_per_minute))
 
-    def _count_outage(self, error: WorkerError) -> None:
-        if not isinstance(error, Unanswered) and not (isinstance(error, Refused) and error.status in {502, 503, 504}):
-            return
-        self._unanswered += 1
-        if self._unanswered >= OUTAGE_RUN:
-            sentence = f"outage: the API does not answer ({error}); intake resumes by itself"
-            self.halt(Cause("outage", sentence, polls_too=True))
-
-    def _suspected(self, call: Call, verdict: Retry | Reject, event: Hashable) -> Retry | Reject | None:
-        """The same refusal for many different events in a row is not the events' fault: nobody pays for it.
-
-        Returns the verdict that holds for this event: its own, or a new submit that uses up no attempt (a FAILED job stays
-        so, and costs nothing), or None: the call is repeated when intake resumes.
-        """
-        refusals = self._refused_submits if call is Call.SUBMIT else self._refused_jobs
-        run = refusals.refused(event, verdict.signature)
-        if run < LIMIT:
-            return verdict
-        sentence = (
-            f"refusals: the API refused {run} different events in a row alike ({verdict.detail}): check api.model, "
-            "api.task_type, api.output_dimensionality and api.extra; intake resumes by itself"
-        )
-        self.halt(Cause("refusals" if call is Call.SUBMIT else "failed_jobs", sentence, polls_too=False))
-        if call is Call.SUBMIT:
-            return None
-        return Retry(Step.RESUBMIT, counted=False, reason=verdict.reason, detail=verdict.detail, http_status=422)
+    def _blamed(
+        self, call: Call, verdict: Retry | Reject, error: WorkerError, event: Hashable, *, probe: bool
+    ) -> Retry | Reject | None:
+        """What holds for this event, after all that has happened to others; None: it is to be repeated."""
+        halted = self._halting.cause
+        if probe and halted and halted.key in {"outage", "unreachable"} and not unanswered(error):
+            self._heal()  # an answer, whatever it says
+        judged, cause = self._blame.weigh(call, verdict, error, event)
+        if cause:
+            self.halt(cause)
+            if cause.key in {"refusals", "failed_jobs"} and (probe or call is not Call.SUBMIT):
+                self.when_refused_again()
+        return judged
 
     def _probe_ended(self, *, probe: bool) -> None:
         if probe:
             self._halting.probe_ended(self._clock.monotonic())
             self._changed.set()
 
-    def _succeeded(self, call: Call, answer: object) -> None:
-        self._unanswered = 0
+    def _succeeded(self, call: Call, answer: object, started: float) -> None:
+        self._blame.succeeded(call, answer)
         self.pace.answered(self._clock.monotonic())
-        if call is Call.SUBMIT:
-            self._refused_submits.succeeded()
-        if isinstance(answer, Completed):
-            self._refused_jobs.succeeded()
         cause = self._halting.cause
-        if cause and self._disproved(cause, call, answer):
+        if cause and started >= self._halting.since and self._disproved(cause, call, answer):
             self._heal()
 
     @staticmethod
     def _disproved(cause: Cause, call: Call, answer: object) -> bool:
         if cause.key == "failed_jobs":
             return isinstance(answer, Completed)
+        if answer is None:  # the stage has put up with a refusal
+            return False
+        if cause.by_poll:
+            return call is not Call.SUBMIT
         return call is Call.SUBMIT or cause.polls_too
 
     def _heal(self) -> None:
         seconds = self.halted_seconds
         cause = self._halting.heal()
         if cause:
-            self._unanswered = 0
+            self._blame.healed()
             self._observer.notice(Healed(cause.sentence, seconds))
             self.when_healed()
         self._changed.set()

@@ -163,7 +163,10 @@ class LimitsSettings(Section):
     in_flight_per_partition: int = Field(120, ge=1, le=120, description="Most records in work at once, per partition.")
     bytes: int = Field(67_108_864, ge=1_048_576, le=2**40, description="Most bytes of fetched records held in memory.")
     offset_span: int = Field(
-        10_000, ge=1, le=10_000_000, description="Widest span of uncommitted offsets per partition."
+        1_000,
+        ge=1,
+        le=10_000_000,
+        description="Widest span of uncommitted offsets per partition: what may be taken up again after a crash or a rebalance.",
     )
     commit_interval: float = Field(
         0.1, gt=0, le=10, description="Seconds between commits while there is something to commit."

@@ -76,10 +76,12 @@ class Consume:
         """Partitions go: take up nothing more, let what is in flight end if it ends soon, commit, drop the rest. After a
         drain nothing is waited for again: its time is up."""
         self._close(partitions)
-        if self._open:
-            await self._settle(SETTLE, partitions)
-        await self._commit_now()
-        self._drop(partitions, lost=False)
+        try:
+            if self._open:
+                await self._settle(SETTLE, partitions)
+            await self._commit_now()
+        finally:
+            self._drop(partitions, lost=False)
 
     def lost(self, partitions: Collection[TopicPartition]) -> None:
         """Partitions have gone: drop them."""
@@ -100,6 +102,14 @@ class Consume:
     def admit_more(self) -> None:
         """Take up what there is room for now. To be called when the gate has halted or healed."""
         self._take_up()
+
+    def admit_another(self) -> None:
+        """Take up one more record beyond the limit of records in work (not of its partition): all that are in work have been
+        refused alike, and another one may show that it is their own fault."""
+        ready = [partition for partition in self._partitions.values() if self._open and self._startable(partition)]
+        if ready:
+            partition = min(ready, key=lambda partition: partition.in_flight)
+            self._start(partition, partition.backlog.popleft())
 
     def _close(self, partitions: Collection[TopicPartition]) -> None:
         """Start nothing more there. What the next owner can take up without paying for anything again is left to it; while
@@ -139,6 +149,7 @@ class Consume:
         """Start records, one partition after the other, so that none starves."""
         room = self._room()
         ready = [partition for partition in self._partitions.values() if self._startable(partition)]
+        ready.sort(key=lambda partition: partition.in_flight)
         while room > 0 and ready:
             for partition in ready[:room]:
                 self._start(partition, partition.backlog.popleft())
@@ -173,13 +184,14 @@ class Consume:
         partition from being paused and resumed for every record, because a pause throws prefetched records away."""
         high = 2 * self._limits.in_flight_per_partition
         full = self._bytes > self._limits.bytes
+        spare = self._bytes <= self._limits.bytes // 2
         pause, resume = [], []
         for where, partition in self._partitions.items():
             waiting = len(partition.backlog)
-            if not partition.paused and (not self._open or partition.closing or waiting > high or (full and waiting)):
+            if not partition.paused and (not self._open or partition.closing or waiting > high or full):
                 partition.paused = True
                 pause.append(where)
-            elif partition.paused and self._open and not partition.closing and waiting <= high // 2 and not full:
+            elif partition.paused and self._open and not partition.closing and waiting <= high // 2 and spare:
                 partition.paused = False
                 resume.append(where)
         if pause:

@@ -4,9 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from worker.core.backoff import delay
-from worker.core.endings import Call, Reject, Step
+from worker.core.endings import Call, Reject, Retry, Step
 from worker.core.polling import PollSchedule
 from worker.core.result_endpoint import REFUSALS, ResultEndpoint
+from worker.core.verdicts import OUTAGE_STATUSES
 from worker.errors import Refused, Rejected, WorkerError
 from worker.gate.gate import CallFailedError, Gate
 from worker.model import Completed, Job, JobState, Reason, Record
@@ -14,6 +15,9 @@ from worker.notices import Fetched, Polled, Retried
 from worker.ports import Clock, EmbeddingApi, Observer
 
 Answer = TypeVar("Answer")
+
+ALLOWANCE = 30.0
+"""Seconds that a call may take, the gate included, before the rest is somebody else's fault."""
 
 
 class JobLostError(WorkerError):
@@ -51,18 +55,27 @@ class Poll:
     async def __call__(self, record: Record, job: Job) -> Completed:
         """The result. Raises JobLostError where the text may be submitted again, Rejected where the record ends here."""
         polls = failures = 0
+        used = Stopwatch(self._age(job))
         while True:
-            await self._clock.sleep(self._schedule.next(self._age(job), polls))
+            await self._pause(used, self._schedule.next(self._age(job), polls))
             try:
                 answer = await self._look(record, job)
             except CallFailedError as error:
                 failures += 1
-                await self._clock.sleep(self._judged(error, record, job, failures))
+                if answered(error.verdict):
+                    used.stop(self._age(job))
+                    self._check_deadline(job, used, error.verdict.detail)
+                await self._pause(used, self._judged(error, record, job, failures, used))
                 continue
             polls, failures = polls + 1, 0
             if isinstance(answer, Completed):
                 return answer
-            self._check_deadline(job)
+            used.stop(self._age(job))
+            self._check_deadline(job, used, "it is still running")
+
+    async def _pause(self, used: "Stopwatch", seconds: float) -> None:
+        used.planned += seconds
+        await self._clock.sleep(seconds)
 
     async def _look(self, record: Record, job: Job) -> Completed | JobState:
         """One poll: the result if the job is done, by as few requests as the API allows."""
@@ -126,7 +139,7 @@ class Poll:
         self._observer.notice(Polled(job, done, self._age(job)))
         return answer
 
-    def _judged(self, error: CallFailedError, record: Record, job: Job, failures: int) -> float:
+    def _judged(self, error: CallFailedError, record: Record, job: Job, failures: int, used: "Stopwatch") -> float:
         """Seconds until this call is repeated; raises where the job is lost or the record ends."""
         verdict = error.verdict
         if isinstance(verdict, Reject):
@@ -147,17 +160,39 @@ class Poll:
                 http_status=verdict.http_status,
                 job=job,
             )
-            raise JobLostError(rejection, counted=verdict.counted) from None
+            # a result that expired while nobody could fetch it is not the event's fault
+            excused = verdict.reason is Reason.EXPIRED and self._age(job) - used.seconds > ALLOWANCE
+            raise JobLostError(rejection, counted=verdict.counted and not excused) from None
         pause = delay(failures, self._random())
         self._observer.notice(Retried(record, verdict.detail, pause, counted=False))
         return pause
 
-    def _check_deadline(self, job: Job) -> None:
-        """Judged only on an answer that says the job still runs, so that an outage uses up nothing of the deadline."""
-        age = self._age(job)
-        if age > self._deadline:
-            detail = f"the job is not done {age:.0f} s after its submission (api.deadline is {self._deadline:.0f} s)"
-            raise Rejected(Reason.TIMEOUT, detail, retryable=True, attempts=job.attempt, job=job)
+    def _check_deadline(self, job: Job, used: "Stopwatch", detail: str) -> None:
+        if used.seconds > self._deadline:
+            waited = (
+                f"no result {self._age(job):.0f} s after submission (api.deadline is {self._deadline:.0f} s): {detail}"
+            )
+            raise Rejected(Reason.TIMEOUT, waited, retryable=True, attempts=job.attempt, job=job)
 
     def _age(self, job: Job) -> float:
         return max(0.0, self._clock.epoch() - job.submitted_at)
+
+
+class Stopwatch:
+    """How much of a job's deadline is used up, in seconds: the time between two answers counts only as far as it was planned, and
+    one allowance more. An outage, a halt or a shut gate thus uses up nothing."""
+
+    def __init__(self, age: float) -> None:
+        self.seconds = 0.0
+        self.planned = 0.0
+        self._last = min(age, 0.0)
+
+    def stop(self, age: float) -> None:
+        """There was an answer when the job was so old."""
+        self.seconds += max(0.0, min(age - self._last, self.planned + ALLOWANCE))
+        self._last, self.planned = age, 0.0
+
+
+def answered(verdict: Retry | Reject) -> bool:
+    """Whether the API itself has answered, well or badly."""
+    return verdict.http_status is not None and verdict.http_status not in OUTAGE_STATUSES

@@ -59,8 +59,7 @@ class Member:
         self._starts = Starts(self._commits, log)
         self._stopping = False
         self._left = False
-        self._handled = True
-        self.turned = time.monotonic()
+        self._handled, self.turned = True, time.monotonic()
         self._consumer: Consumer = open_consumer(properties, log, on_commit=self._commits.answered)
 
     def run(self) -> None:
@@ -174,7 +173,8 @@ class Member:
             else:
                 self._judge(error, source, message.offset())
             return None
-        if owned is None:
+        # what lies below the position was fetched before a seek took effect
+        if owned is None or (message.offset() or 0) < owned.next_offset:
             return None
         record = record_of(message, source, owned.number)
         owned.next_offset = record.offset + 1
