@@ -30,7 +30,7 @@ LATENCY = "lognormal:mean=0.7,sigma=0.5"
 def main() -> int:
     """Measure and print; returns the exit code."""
     options = _options()
-    workload = Workload(options.events, options.dimension, options.latency)
+    workload = Workload(options.events, options.dimension, options.latency, options.running_result)
     signal.signal(signal.SIGTERM, _exit)
     try:
         choice = choose(candidates(os.environ), os.environ)
@@ -46,7 +46,7 @@ def main() -> int:
     }
     say(f"Kafka backend {choice.name}; {'; '.join(choice.passed_over) or 'the first choice'}")
     try:
-        with EmulatorProcess(workload.latency) as emulator:
+        with EmulatorProcess(workload.latency, workload.running_result) as emulator:
             runs, idle = Bench(choice.broker, emulator, workload).measure(options.rounds)
     except (RunFailedError, TimeoutError, KafkaException) as error:
         say(str(error))
@@ -63,10 +63,17 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of stdout")
-    parser.add_argument("--events", type=_positive, default=2000, metavar="N", help="events of a run (2000)")
+    parser.add_argument("--events", type=_positive, default=4000, metavar="N", help="events of a run (4000)")
     parser.add_argument("--dimension", type=_positive, default=3072, metavar="N", help="floats of a vector (3072)")
     parser.add_argument("--rounds", type=_positive, default=2, metavar="N", help="runs of each contender (2)")
     parser.add_argument("--latency", default=LATENCY, metavar="LAW", help=f"of the emulated API ({LATENCY})")
+    parser.add_argument(
+        "--running-result",
+        type=int,
+        choices=(200, 400, 404, 500),
+        default=200,
+        help="what the result endpoint answers for a job that still runs: 200 spares the worker the status calls (200)",
+    )
     return parser.parse_args()
 
 

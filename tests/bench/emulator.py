@@ -30,8 +30,8 @@ class CoreShare:
 class EmulatorProcess:
     """`python -m worker.emulator`. A context manager; `url` is its base URL."""
 
-    def __init__(self, latency: str) -> None:
-        config = json.dumps({"latency": latency, "seed": 1, "credits": 1e6})
+    def __init__(self, latency: str, running_result: int = 200) -> None:
+        config = json.dumps({"latency": latency, "seed": 1, "credits": 1e6, "running_result": running_result})
         self._process = subprocess.Popen(
             [sys.executable, "-m", "worker.emulator", "--config", config],
             cwd=ROOT,

@@ -18,7 +18,7 @@ def lines(about: Mapping[str, Any], runs: Sequence[Run], idle: Mapping[str, Usag
     real = "a real broker" if kafka["real"] else "the embedded broker: no real Kafka here"
     yield (
         f"{work['events']} events of {work['characters']} characters, {work['dimension']} floats each, "
-        f"latency {work['latency']} s"
+        f"latency {work['latency']} s, result endpoint answers {work['running_result']} for a running job"
     )
     yield f"Kafka backend {kafka['backend']} ({real}); {about['cpus']} CPUs; Python {about['python']}"
     yield ""

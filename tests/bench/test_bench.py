@@ -90,7 +90,7 @@ def test_what_makes_figures_doubtful_is_said(flaw: dict[str, Any], sentence: str
 def test_the_report_says_where_the_sdk_is_better() -> None:
     about = {
         "kafka": {"backend": "mock", "real": False},
-        "workload": {"events": 10, "characters": 600, "dimension": 8, "latency": "constant:1"},
+        "workload": {"events": 10, "characters": 600, "dimension": 8, "latency": "constant:1", "running_result": 200},
         "cpus": 2,
         "python": "3.11",
     }

@@ -31,11 +31,12 @@ _EMBEDDED_PARTITION_BYTES: Final = 2_500_000
 @dataclass(frozen=True, slots=True)
 class Workload:
     """`events` texts of about `characters` letters each, to become vectors of `dimension` floats; `latency` is the law of the
-    emulated API in seconds."""
+    emulated API in seconds, `running_result` what its result endpoint answers for a running job."""
 
     events: int
     dimension: int
     latency: str
+    running_result: int = 200
     characters: int = 600
 
     @property
