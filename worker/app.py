@@ -1,6 +1,7 @@
 """The composition root: adapters and stages put together into one worker, started, watched and drained."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from worker.core.halting import Cause
 from worker.core.pace import Pace
 from worker.core.partitions import Partitions
 from worker.core.polling import PollSchedule
-from worker.errors import ApiError, Refused
+from worker.errors import ApiError, CommitAborted, Refused, Unanswered
 from worker.gate.gate import Gate
 from worker.model import TopicPartition
 from worker.pipeline import Pipeline
@@ -26,6 +27,15 @@ from worker.stages.submit import Submit
 
 LOOK = 0.2
 """Seconds between two looks whether `until_end` is reached."""
+
+LOOK_AT_GROUP = 2.0
+"""Seconds between two such looks while others have something left to do: each asks the brokers."""
+
+COMMITS_FAIL = 10.0
+"""Seconds without a commit after which the worker is not ready; a rebalance or a broker's restart is over by then."""
+
+CLOSE = 10.0
+"""Most seconds that one adapter may take to close."""
 
 STALLED = 60.0
 """Seconds without a poll of the consumer after which the process should be restarted (the group waits for 300)."""
@@ -58,7 +68,7 @@ class Worker:
         self._gate = Gate(pace, ports.api, clock, observer, chance)
         self._commit = Commit(ports.source, ports.sink, self._partitions, clock, observer, limits.commit_interval)
         submit = Submit(ports.api, self._gate, self._partitions, clock, observer, api.attempts, chance)
-        pipeline = Pipeline(
+        self._pipeline = Pipeline(
             Decode(ports.codec, compile_mapping(input_mapping(settings.input)), api),
             submit,
             Poll(ports.api, self._gate, PollSchedule(), clock, observer, api.deadline, chance),
@@ -74,12 +84,13 @@ class Worker:
             self._gate,
             limits,
             observer,
-            pipeline.run,
+            self._pipeline.run,
             self._commit.now,
             submit.may_be_left,
             lambda owned: owned / max(1, ports.partition_count),
         )
         self._gate.when_healed = self._consume.admit_more
+        self._gate.when_refused_again = self._consume.admit_another
 
     @property
     def in_flight(self) -> int:
@@ -106,6 +117,11 @@ class Worker:
             reasons.append("draining: the worker is stopping")
         if self._gate.halted:
             reasons.append(f"halted for {self._gate.halted_seconds:.0f} s: {self._gate.halted}")
+        failing = self._commit.failing
+        if failing and (seconds := self._ports.clock.monotonic() - failing.since) > COMMITS_FAIL:
+            reasons.append(f"commits have failed for {seconds:.0f} s: {failing.detail}")
+        if self._pipeline.stuck:
+            reasons.append(self._pipeline.stuck)
         return reasons
 
     async def run(self, stop: asyncio.Event, until: Mapping[TopicPartition, int] | None = None) -> None:
@@ -113,31 +129,38 @@ class Worker:
 
         Raises what ended it otherwise: a bug (as it is), StartError, or the source's or sink's fatal WorkerError.
         """
-        tasks: list[asyncio.Task[Any]] = [
+        starting = asyncio.create_task(self._start())
+        endings: list[asyncio.Task[Any]] = [
             asyncio.create_task(self._gate.run()),
             asyncio.create_task(self._commit.run()),
+            asyncio.create_task(stop.wait()),
         ]
         try:
-            await self._ports.sink.start()
-            await self._look_at_api()
-            await self._ports.source.start(self._consume)
-            self._started = True
-            endings: list[asyncio.Task[Any]] = [
-                asyncio.create_task(stop.wait()),
-                asyncio.create_task(self._ports.source.wait_failed()),
-            ]
-            if until is not None:
-                endings.append(asyncio.create_task(self._reached(until)))
-            tasks += endings
-            done, _ = await asyncio.wait({*tasks, self._consume.crashed}, return_when=asyncio.FIRST_COMPLETED)
-            for ended in done:
-                ended.result()
+            await self._first_of(starting, *endings)
+            if starting.done():
+                endings.append(asyncio.create_task(self._ports.source.wait_failed()))
+                if until is not None:
+                    endings.append(asyncio.create_task(self._reached(until)))
+                await self._first_of(*endings)
+            starting.cancel()
             await self._drain()
         finally:
-            for task in tasks:
+            for task in (starting, *endings):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(starting, *endings, return_exceptions=True)
             await self._close()
+
+    async def _start(self) -> None:
+        await self._ports.sink.start()
+        await self._look_at_api()
+        await self._ports.source.start(self._consume)
+        self._started = True
+
+    async def _first_of(self, *tasks: asyncio.Task[Any]) -> None:
+        """Return when one of them has ended; raises what it raised, or the bug that a record has met."""
+        done, _ = await asyncio.wait({*tasks, self._consume.crashed}, return_when=asyncio.FIRST_COMPLETED)
+        for ended in done:
+            ended.result()
 
     async def _look_at_api(self) -> None:
         """Without a usable API the worker starts all the same: halted, and healing by itself."""
@@ -149,27 +172,66 @@ class Worker:
                 self._gate.halt(Cause("api_key", sentence, polls_too=True))
             elif error.status >= 500:
                 self._gate.halt(unreachable(error))
-        except ApiError as error:
+        except Unanswered as error:
             self._gate.halt(unreachable(error))
+        except ApiError:
+            return  # it answers, if not as the contract says: the calls that matter will tell
 
     async def _reached(self, until: Mapping[TopicPartition, int]) -> None:
-        """Return when every owned partition has been read up to `until` and nothing is in work."""
+        """Return when all below the offsets `until` is finished, by this worker or by others of its group.
+
+        What this worker owns is finished when it has been read and nothing is in work. Of the rest only the committed offset is
+        known, which stays below an end that consists of transaction markers: where it has not moved for longer than a job may
+        take (`api.deadline`, and a minute for its partition to change hands), nothing is left there, or nobody can do it.
+        """
+        clock, patience = self._ports.clock, self._settings.api.deadline + 60.0
+        known: Mapping[TopicPartition, int] = {}
+        moved, pause = clock.monotonic(), LOOK
         while True:
-            await self._ports.clock.sleep(LOOK)
-            positions = await self._ports.source.positions()
-            if positions and self._consume.idle and all(positions[where] >= until.get(where, 0) for where in positions):
+            await clock.sleep(pause)
+            others, pause = await self._not_owned(until), LOOK
+            if others is None or self._gate.halted:
+                moved = clock.monotonic()
+            if others is None:
+                continue
+            found = {**known, **await self._ports.source.committed(others)} if others else known
+            if all(found.get(where, -1) >= until[where] for where in others):
                 return
+            if found != known:
+                known, moved = found, clock.monotonic()
+            if clock.monotonic() - moved > patience:
+                return
+            pause = LOOK_AT_GROUP
+
+    async def _not_owned(self, until: Mapping[TopicPartition, int]) -> Sequence[TopicPartition] | None:
+        """Those that this worker does not own and that held anything; None while something is left in those that it owns."""
+        try:
+            positions = await self._ports.source.positions()
+        except CommitAborted:
+            return None  # it is out of the group, and joins again
+        if not self._consume.idle or any(positions[where] < until.get(where, 0) for where in positions):
+            return None
+        return [where for where, end in until.items() if end > 0 and where not in positions]
 
     async def _drain(self) -> None:
         self._draining = True
+        ends = self._ports.clock.monotonic() + self._settings.limits.drain
         await self._consume.drain(self._settings.limits.drain)
-        await self._commit.now()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(1.0, ends - self._ports.clock.monotonic())):
+                await self._commit.now()
 
     async def _close(self) -> None:
-        await self._ports.source.close()
-        await self._consume.abandon()
-        await self._ports.sink.close()
-        await self._ports.api.close()
+        for step in (
+            self._ports.source.close,
+            self._consume.abandon,
+            self._commit.close,
+            self._ports.sink.close,
+            self._ports.api.close,
+        ):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE):
+                    await step()
 
 
 def unreachable(error: ApiError) -> Cause:

@@ -1,33 +1,19 @@
-"""The command line. Exit codes: 0 done, 1 something went wrong, 2 a setting is wrong, 3 the surroundings are not ready."""
+"""The command line. Exit codes: 0 done, 1 something went wrong, 2 a setting is wrong, 3 the surroundings are not ready,
+130 Ctrl-C."""
 
 import sys
 
-import typer
-
-from worker.commands import check, embed, emulator, run, topics
-from worker.commands.demo import command as demo
 from worker.errors import ConfigurationError, StartError, WorkerError
 
-application = typer.Typer(
-    name="embedding-worker",
-    help="Text events in from Kafka, Segmind embeddings out: never lost, never paid twice for what was recorded.",
-    epilog="Start with: embedding-worker demo. Settings: WORKER_* variables, --config FILE.toml or --set NAME=VALUE.",
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
-application.command()(run.run)
-application.command()(demo.demo)
-application.command()(embed.embed)
-application.command()(check.check)
-application.add_typer(topics.application, name="topics")
-application.command()(emulator.emulator)
+INTERRUPTED = 130
 
 
 def main() -> None:
     """Run a command and end the process with its exit code."""
     try:
+        # half a second, in which Ctrl-C must be no traceback either
+        from worker.commands.application import application  # noqa: PLC0415
+
         application()
     except ConfigurationError as error:
         end(error, 2)
@@ -35,6 +21,8 @@ def main() -> None:
         end(error, 3)
     except WorkerError as error:
         end(error, 1)
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
 
 
 def end(error: WorkerError, code: int) -> None:

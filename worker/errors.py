@@ -11,12 +11,12 @@ WorkerError
 |   |-- Unanswered        no HTTP answer
 |   `-- ProtocolError     a success whose body is not what the contract says
 |-- CommitError
-|   |-- CommitAborted     nothing of the batch is visible: build a new one
+|   |-- CommitAborted     the batch does not stand: build a new one of what is not published
 |   `-- MessageRefused    the broker will never take one message of the batch
 `-- Rejected              the record ends as a dead letter (raised by stages, caught by the pipeline only)
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from worker.model import Job, Metrics, Reason
 
@@ -84,19 +84,24 @@ class ProtocolError(ApiError):
 
 
 class CommitError(WorkerError):
-    """A batch was not committed."""
+    """A batch was not committed. `published` are the indexes into `Batch.messages` that are durable all the same and must not be
+    published again: only their positions are still to be committed. Always empty with transactions."""
+
+    def __init__(self, detail: str, *, published: Collection[int] = ()) -> None:
+        super().__init__(detail)
+        self.published = frozenset(published)
 
 
 class CommitAborted(CommitError):
-    """The batch did not come to stand; its outcomes must go into a new batch built from the present ownership."""
+    """The batch did not come to stand; what is not published of it must go into a new batch built from the present ownership."""
 
 
 class MessageRefused(CommitError):
-    """The broker refuses messages of the batch for good (too large). `indexes` point into `Batch.messages`; nothing of the
+    """The broker refuses messages of the batch for good (too large). `indexes` point into `Batch.messages`; no position of the
     batch has been committed."""
 
-    def __init__(self, detail: str, indexes: Sequence[int]) -> None:
-        super().__init__(detail)
+    def __init__(self, detail: str, indexes: Sequence[int], *, published: Collection[int] = ()) -> None:
+        super().__init__(detail, published=published)
         self.indexes = tuple(indexes)
 
 

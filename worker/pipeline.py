@@ -1,14 +1,22 @@
 """The journey of one record, the verbs in order. One coroutine per record, no queues between the stages."""
 
+from dataclasses import replace
+
 from worker.errors import MessageRefused, Rejected
 from worker.model import Outcome, Reason, Record, TextEvent
-from worker.notices import Ended
+from worker.notices import CommitFailed, Ended
 from worker.ports import Clock, Observer
 from worker.stages.commit import Commit
 from worker.stages.decode import Decode
 from worker.stages.poll import JobLostError, Poll
 from worker.stages.publish import Publish
 from worker.stages.submit import Submit
+
+KEY_BYTES = 1024
+"""Longest key that a dead letter keeps in its smallest form."""
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+"""Seconds between two tries to publish a dead letter that is refused in its smallest form."""
 
 
 class Pipeline:
@@ -34,6 +42,14 @@ class Pipeline:
         self._attempts = attempts
         self._clock = clock
         self._observer = observer
+        self._refused: dict[tuple[object, ...], str] = {}
+
+    @property
+    def stuck(self) -> str | None:
+        """Why records cannot end, one sentence that names the fix; None: nothing is in their way."""
+        sentence = next(iter(self._refused.values()), None)
+        more = len(self._refused) - 1
+        return f"{sentence} ({more} more like it)" if more > 0 else sentence
 
     async def run(self, record: Record) -> None:
         """Carry the record to its committed end."""
@@ -66,7 +82,7 @@ class Pipeline:
                 return self._publish.vector(record, event, request, job, completed)
 
     async def _dead_letter(self, record: Record, rejected: Rejected, event: TextEvent | None) -> Outcome:
-        """Commit the dead letter; where the broker refuses it for its size, without its value, then without its headers."""
+        """Commit the dead letter; where the broker refuses it, without its value, then in its smallest form."""
         text = event.text if event else None
         for value, headers in ((True, True), (False, True)):
             outcome = self._publish.dead_letter(record, rejected, text, value=value, headers=headers)
@@ -75,9 +91,37 @@ class Pipeline:
             except MessageRefused:
                 continue
             return outcome
-        outcome = self._publish.dead_letter(record, rejected, text, value=False, headers=False)
-        await self._commit(record, outcome)
-        return outcome
+        return await self._smallest_dead_letter(record, rejected, text)
+
+    async def _smallest_dead_letter(self, record: Record, rejected: Rejected, text: str | None) -> Outcome:
+        """Nothing of the record but its key. Refused even so, it is the topic's fault: try until somebody has mended it, as to go
+        on without would lose the record, and to end the process would only begin the same again."""
+        made = self._publish.dead_letter(record, rejected, text, value=False, headers=False)
+        outcome = replace(made, message=made.message and replace(made.message, key=smallest_key(record)))
+        where, pause = (record.source, record.offset, record.assignment), SHORTEST_PAUSE
+        try:
+            while True:
+                try:
+                    await self._commit(record, outcome)
+                except MessageRefused as error:
+                    self._refused[where] = (
+                        f"the dead-letter topic refuses even the smallest dead letter of offset {record.offset} of "
+                        f"{record.source}: {error}: check its configuration"
+                    )
+                    self._observer.notice(CommitFailed(self._refused[where]))
+                    await self._clock.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE)
+                else:
+                    return outcome
+        finally:
+            self._refused.pop(where, None)
+
+
+def smallest_key(record: Record) -> bytes:
+    """The record's key; where it is long or null (a compacted topic takes no null key) the name of the record instead."""
+    if record.key is not None and len(record.key) <= KEY_BYTES:
+        return record.key
+    return f"{record.source}-{record.offset}".encode()
 
 
 def as_rejected(error: Rejected | MessageRefused) -> Rejected:

@@ -58,6 +58,10 @@ class Source(Protocol):
     async def positions(self) -> Mapping[TopicPartition, int]:
         """The next offset to be handed over, of each owned partition (past transaction markers and gaps)."""
 
+    async def committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """What the group has committed for these, whoever owns them. Left out: what has no committed offset, and what cannot
+        be known at the moment (no answer, no group). Raises nothing."""
+
     def stalled(self) -> float:
         """Seconds since the client was last polled; 0 before the start."""
 
@@ -77,8 +81,9 @@ class Sink(Protocol):
     async def commit(self, batch: Batch) -> None:
         """Publish all messages, then (or in the same transaction) commit the positions.
 
-        Returns when both are durable. Raises MessageRefused or CommitAborted; in both cases no position was committed, and
-        with at-least-once delivery some messages may have been published.
+        Returns when both are durable. Raises MessageRefused or CommitAborted; in both cases no position is known to be
+        committed. With at-least-once delivery the error's `published` names the messages that are durable all the same, without
+        those that must be repeated because an earlier one with their topic and key is not.
         """
 
     async def close(self) -> None:

@@ -23,10 +23,11 @@ from worker.adapters.kafka.properties import (
     producer_properties,
     reader_properties,
 )
+from worker.adapters.kafka.publisher import Publisher, in_order
 from worker.adapters.kafka.records import UNREADABLE_HEADERS, is_member
 from worker.emulator.broker import EmbeddedBroker
-from worker.errors import ConfigurationError, StartError
-from worker.model import TopicPartition
+from worker.errors import CommitAborted, ConfigurationError, StartError
+from worker.model import Message, TopicPartition
 from worker.settings.sections import KafkaSettings, StartFrom
 
 _ORDINARY = 300
@@ -133,6 +134,38 @@ async def test_an_unreachable_broker_is_waited_for_with_a_word_and_then_named() 
     with pytest.raises(StartError, match=r"127\.0\.0\.1:1.*WORKER_KAFKA__BOOTSTRAP_SERVERS"):
         await Topics(settings({}), lambda level, line: None).wait_reachable(words.append, patience=0.1)
     assert all("127.0.0.1:1" in word for word in words)
+
+
+def keyed(*keys: str) -> list[Message]:
+    return [Message("out", key.encode() or None, b"", ()) for key in keys]
+
+
+@pytest.mark.parametrize(
+    ("messages", "delivered", "kept"),
+    [
+        (keyed("a", "b", "a"), {0, 1, 2}, {0, 1, 2}),
+        (keyed("a", "b", "a"), {1, 2}, {1}),
+        (keyed("a", "b", "a", "a"), {0, 3}, {0}),
+        (keyed("", "", ""), {1, 2}, {1, 2}),
+        ([*keyed("a"), Message("other", b"a", b"", ())], {1}, {1}),
+    ],
+)
+def test_what_was_delivered_before_an_older_message_of_its_key_is_to_be_repeated_behind_it(
+    messages: list[Message], delivered: set[int], kept: set[int]
+) -> None:
+    assert in_order(messages, delivered) == kept
+
+
+async def test_a_publisher_that_is_given_up_ends_although_no_broker_answers() -> None:
+    publisher = Publisher(producer_properties(settings({})), lambda level, line: None)
+    publishing = asyncio.create_task(asyncio.to_thread(publisher.publish, keyed("a", "b")))
+    await asyncio.sleep(0.05)
+    publisher.give_up()
+    async with asyncio.timeout(3):
+        with pytest.raises(CommitAborted, match="the worker ends") as aborted:
+            await publishing
+    assert aborted.value.published == frozenset()
+    publisher.close()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tests.kafka.backend import TestKafka
 from tests.kafka.fixtures import TopicFactory
 from worker.emulator.broker import EmbeddedBroker
 from worker.errors import CommitAborted, MessageRefused, StartError
-from worker.model import Batch, Message, Position, Record, TopicPartition
+from worker.model import Batch, Membership, Message, Position, Record, TopicPartition
 from worker.ports import Source
 from worker.settings.sections import StartFrom
 
@@ -338,6 +338,45 @@ async def test_a_batch_is_published_and_then_committed(cluster: Cluster, group: 
         await sink.commit(Batch((), {partition: Position(6)}, membership))
 
 
+async def test_a_batch_whose_offsets_are_refused_tells_that_its_messages_are_published(
+    cluster: Cluster, group: str, closing: list[Source]
+) -> None:
+    topic, output = cluster.topic(), cluster.topic()
+    partition = TopicPartition(topic, 0)
+    source, _ = await joined(cluster, group, topic, closing)
+    sink = cluster.sink(source)
+    await sink.start()
+    stale = Membership((await source.snapshot()).group, {partition: -1})
+    with pytest.raises(CommitAborted) as aborted:
+        await sink.commit(Batch(numbered(output, 3), {partition: Position(4)}, stale))
+    assert aborted.value.published == {0, 1, 2}
+    assert len(await cluster.read(output, 3)) == 3
+    assert await cluster.committed(group, topic) == {partition: Position(0)}
+    await sink.close()
+
+
+async def test_committed_tells_of_everybodys_partitions_and_leaves_out_what_is_not_known(
+    cluster: Cluster, group: str, closing: list[Source]
+) -> None:
+    topic = cluster.topic(partitions=2)
+    await publish(cluster, *(Message(topic, b"%d" % number, b"", ()) for number in range(40)))
+    first, _ = await joined(cluster, group, topic, closing, partitions=2)
+    both = [TopicPartition(topic, 0), TopicPartition(topic, 1)]
+    await commit(first, both[0], 3)
+    other = cluster.source(group, topic)
+    closing.append(other)
+    recorder = Recorder(other)
+    await other.start(listener(recorder))
+    await until(lambda: recorder.starts)
+    async with asyncio.timeout(20):  # at times the group does not answer, which is "not known"
+        while not (known := await other.committed(both)):
+            await asyncio.sleep(0.05)
+    assert known == {both[0]: 3, both[1]: 0}
+    assert await other.committed([TopicPartition("elsewhere", 0)]) == {}
+    await other.close()
+    assert await other.committed([TopicPartition("elsewhere", 0)]) == {}
+
+
 async def test_keys_values_headers_and_timestamps_come_back_as_they_were_sent(
     cluster: Cluster, group: str, closing: list[Source]
 ) -> None:
@@ -373,6 +412,7 @@ async def test_a_message_over_the_topics_limit_is_named_and_its_neighbours_are_n
     with pytest.raises(MessageRefused) as refused:
         await sink.commit(Batch(messages, {TopicPartition(topic, 0): Position(9)}, await source.snapshot()))
     assert refused.value.indexes == (3, 7)
+    assert refused.value.published == {0, 1, 2, 4, 5, 6, 8, 9}
     assert await cluster.committed(group, topic) == {TopicPartition(topic, 0): Position(0)}
     published = {record.key for record in await cluster.read(output, 8)}
     assert published == {message.key for message in messages} - {b"3", b"7"}
@@ -383,13 +423,16 @@ async def test_a_message_over_the_topics_limit_is_named_and_its_neighbours_are_n
 async def test_a_missing_output_topic_aborts_the_commit_and_names_the_command_that_makes_it(
     cluster: Cluster, group: str, closing: list[Source]
 ) -> None:
-    topic = cluster.topic()
+    topic, output = cluster.topic(), cluster.topic()
     source, _ = await joined(cluster, group, topic, closing)
     sink = cluster.sink(source)
     await sink.start()
-    batch = Batch(numbered("nowhere", 1), {TopicPartition(topic, 0): Position(9)}, await source.snapshot())
-    with pytest.raises(CommitAborted, match=r"nowhere.*embedding-worker topics create"):
+    messages = [*numbered(output, 2), *numbered("nowhere", 1), *numbered(output, 1)]
+    batch = Batch(messages, {TopicPartition(topic, 0): Position(9)}, await source.snapshot())
+    with pytest.raises(CommitAborted, match=r"nowhere.*embedding-worker topics create") as aborted:
         await sink.commit(batch)
+    assert aborted.value.published == {0, 1, 3}
+    assert len(await cluster.read(output, 3)) == 3
     assert await cluster.committed(group, topic) == {TopicPartition(topic, 0): Position(0)}
     await sink.close()
 

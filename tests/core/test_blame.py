@@ -13,11 +13,11 @@ SILENCE = Unanswered("reset", sent=True)
 DONE = Completed([1.0], Metrics())
 
 
-def weigh(blame: Blame, call: Call, error: WorkerError, event: object) -> tuple[Retry | Reject | None, str | None]:
+def weigh(blame: Blame, call: Call, error: WorkerError, event: str | int) -> tuple[Retry | Reject | None, str | None]:
     verdict = judge(call, error)
     assert isinstance(verdict, Retry | Reject)
     judged, cause = blame.weigh(call, verdict, error, event)
-    return judged, cause and cause.key
+    return judged, cause.key if cause else None
 
 
 def test_the_twentieth_different_event_refused_alike_halts_and_is_repeated() -> None:

@@ -81,7 +81,8 @@ class Faults:
     """What goes wrong next. Counters go down with each fault; delays stay, in seconds.
 
     `abort_publish`: sink commits that fail before anything is published; `abort_commit`: offset commits that the group
-    refuses; `max_bytes`: largest value each topic takes.
+    refuses; `max_bytes` and `max_key`: largest value and key that each topic takes; `compacted`: topics that take no null
+    key; `no_committed`: the group does not tell its committed offsets.
     """
 
     abort_publish: int = 0
@@ -89,6 +90,9 @@ class Faults:
     commit_delay: float = 0.0
     publish_delay: float = 0.0
     max_bytes: dict[str, int] = field(default_factory=dict)
+    max_key: dict[str, int] = field(default_factory=dict)
+    compacted: set[str] = field(default_factory=set)
+    no_committed: bool = False
 
 
 class FakeBroker:
@@ -300,6 +304,12 @@ class FakeSource:
         await self.snapshot()
         return {source: owned.next_offset for source, owned in self._owned.items()}
 
+    async def committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """See the port."""
+        if self._broker.faults.no_committed:
+            return {}
+        return {source: self.group.committed[source].offset for source in partitions if source in self.group.committed}
+
     async def close(self) -> None:
         """See the port."""
         if self._closed or not self.alive:
@@ -407,10 +417,24 @@ class FakeSink:
         if faults.abort_publish:
             faults.abort_publish -= 1
             raise CommitAborted("messages not delivered: a fault was ordered")
-        refused = [index for index, message in enumerate(batch.messages) if not self._published(message)]
+        published: list[int] = []
+        refused: list[int] = []
+        missing: list[str] = []
+        for index, message in enumerate(batch.messages):
+            try:
+                (published if self._published(message) else refused).append(index)
+            except KeyError:
+                missing.append(message.topic)
+        if missing:
+            raise CommitAborted(
+                f"topic {missing[0]} does not exist: make it with embedding-worker topics create", published=published
+            )
         if refused:
-            raise MessageRefused(f"{len(refused)} message(s) refused for good: too large", refused)
-        await self._commit_offsets(batch.positions, batch.membership)
+            raise MessageRefused(f"{len(refused)} message(s) refused for good", refused, published=published)
+        try:
+            await self._commit_offsets(batch.positions, batch.membership)
+        except CommitAborted as error:
+            raise CommitAborted(str(error), published=published) from None
 
     async def close(self) -> None:
         """See the port."""
@@ -420,14 +444,13 @@ class FakeSink:
         limit = self._broker.faults.max_bytes.get(message.topic)
         if limit is not None and len(message.value or b"") > limit:
             return False
-        try:
-            self._broker.publish(
-                message.topic, message.key, message.value, message.headers, timestamp_ms=message.timestamp_ms
-            )
-        except KeyError:
-            raise CommitAborted(
-                f"topic {message.topic} does not exist: make it with embedding-worker topics create"
-            ) from None
+        if len(message.key or b"") > self._broker.faults.max_key.get(message.topic, 2**31):
+            return False
+        if message.key is None and message.topic in self._broker.faults.compacted:
+            return False
+        self._broker.publish(
+            message.topic, message.key, message.value, message.headers, timestamp_ms=message.timestamp_ms
+        )
         return True
 
 

@@ -96,3 +96,12 @@ def in_house(test: Callable[[House], Awaitable[None]], partitions: int = 3, **en
             await house.stop()
 
     run(main())
+
+
+def copies(house: House, *topics: str) -> Counter[bytes | None]:
+    """How often each key is on the topics that outcomes go to."""
+    return Counter(record.key for topic in topics or (OUTPUT, DEAD) for record in house.broker.records(topic))
+
+
+def ends_of_input(house: House) -> dict[TopicPartition, int]:
+    return {where: house.broker.log(where).end for where in house.broker.partitions([INPUT])}

@@ -235,6 +235,50 @@ def test_an_unknown_variable_that_looks_secret_names_the_place_for_secrets() -> 
     assert "WORKER_KAFKA__PROPERTIES_FILE" in line
 
 
+@pytest.mark.parametrize(
+    ("variable", "nearest"),
+    [
+        ("WORKER_BOOTSTRAP_SERVERS", "WORKER_KAFKA__BOOTSTRAP_SERVERS"),
+        ("WORKER_LOG_LEVEL", "WORKER_LOG__LEVEL"),
+        ("WORKER_API_URL", "WORKER_API__BASE_URL"),
+        ("WORKER_TYPO", None),
+        ("WORKER_NODE_ENV", None),
+        ("WORKER_", None),
+    ],
+)
+def test_only_a_name_that_is_alike_counts_as_near(variable: str, nearest: str | None) -> None:
+    told = f"; the nearest is {nearest}" if nearest else ", nor one with a similar name: README.md lists them all"
+    assert problems_of({variable: "x"}) == (f"{variable}: no such setting{told}",)
+
+
+def test_a_flag_that_looks_secret_names_the_place_for_secrets() -> None:
+    assert problems_of({}, flags={"api_key": "hunter2"}) == (
+        "flag api_key: no such setting; secrets go into SEGMIND_API_KEY_FILE or SEGMIND_API_KEY",
+    )
+
+
+def test_a_variable_in_lower_case_is_not_passed_over() -> None:
+    assert problems_of({"worker_kafka__group_id": "x"}) == (
+        "worker_kafka__group_id: not read: names of variables are upper case, set WORKER_KAFKA__GROUP_ID instead",
+    )
+    assert load({"worker_of_another_program": "x"}) == Settings()
+
+
+@pytest.mark.parametrize("variable", ["SEGMIND_APIKEY", "SEGMIND_KEY", "SEGMIND_TOKEN", "segmind_api_key_file"])
+def test_a_variable_that_was_meant_to_be_the_key_is_refused_where_there_is_no_key(variable: str) -> None:
+    assert problems_of({variable: "hunter2"}) == (
+        f"{variable}: not read: the API key goes into SEGMIND_API_KEY or SEGMIND_API_KEY_FILE",
+    )
+    (line,) = load({variable: "hunter2", "SEGMIND_API_KEY": "SG_0123456789"}).unread
+    assert line.startswith(f"{variable} is not read")
+
+
+def test_other_variables_of_the_vendor_are_told_and_stop_nothing() -> None:
+    (line,) = load({"SEGMIND_BASE_URL": "https://x"}).unread
+    assert line == "SEGMIND_BASE_URL is not read: the key is SEGMIND_API_KEY or SEGMIND_API_KEY_FILE, all else WORKER_*"
+    assert load({"SEGMIND_SERVICE_HOST": "10.0.0.1", "SEGMIND_PORT": "tcp://10.0.0.1:80"}).unread == ()
+
+
 def test_addresses_that_kubernetes_puts_into_the_environment_are_no_settings() -> None:
     links = {
         "WORKER_SERVICE_HOST": "10.0.0.1",
@@ -259,7 +303,7 @@ def test_all_problems_of_all_sources_are_reported_together(toml: Path) -> None:
     )
     assert lines == (
         f"{toml}: kafka.group_di: no such setting; the nearest is kafka.group_id",
-        f"{toml}: nope: no such setting; the nearest is pace",
+        f"{toml}: nope: no such setting, nor one with a similar name: README.md lists them all",
         "WORKER_LOGLEVEL: no such setting; the nearest is WORKER_LOG__LEVEL",
         "flag kafka.group: no such setting; the nearest is kafka.group_id",
         "flag kafka.group_id: got 'a b', wants 1 to 249 of the characters a-z A-Z 0-9 . _ - (and not just . or ..)",

@@ -92,7 +92,7 @@ def schema_files(path: Path) -> tuple[Path, ...]:
         return (path,)
     files = tuple(sorted(path.glob("*.avsc")))
     if not files:
-        raise ConfigurationError(f"no .avsc file in {path}: put the input's schema there")
+        raise ConfigurationError(f"WORKER_INPUT__SCHEMA: no .avsc file in {path}: put the input's schema there")
     return files
 
 
@@ -126,9 +126,14 @@ def _fields(schema: Schema) -> frozenset[str]:
 
 def _checked_input(path: Path) -> _Schema:
     """An input schema that some datum can be read with: of any other, every event would become a dead letter."""
-    schema = _load(path)
+    try:
+        schema = _load(path)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"WORKER_INPUT__SCHEMA: {error}") from None
     if not _fields(schema.parsed):
-        raise ConfigurationError(f"{path} is no Avro schema of a record with fields: text events are records")
+        raise ConfigurationError(
+            f"WORKER_INPUT__SCHEMA: {path} is no Avro schema of a record with fields: text events are records"
+        )
     return schema
 
 

@@ -1,7 +1,8 @@
 """`embedding-worker check`: is everything there that the worker needs? One line each, with the fix."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated
 
 import typer
@@ -14,6 +15,8 @@ from worker.adapters.kafka import Topics
 from worker.commands.configuration import ConfigFile, Flags, run_until_done, settings_from
 from worker.commands.embed import explained
 from worker.commands.opening import no_log, open_api, open_codec
+from worker.commands.output import writing
+from worker.core.api_url import is_clear_text
 from worker.core.endings import Call
 from worker.core.pace import Pace
 from worker.errors import ApiError, ConfigurationError, StartError, WorkerError
@@ -22,6 +25,9 @@ from worker.settings import Settings, masked
 
 PATIENCE = 5.0
 """Seconds to wait for a broker: a person is waiting."""
+
+NEEDS: Mapping[str, Sequence[str]] = MappingProxyType({"topics": ("brokers",), "group": ("brokers", "topics")})
+"""What would only repeat the problem of another line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,8 @@ def check(
     settings = settings_from(config, flags)
     console = Console(highlight=False)
     if show:
-        console.print(Pretty(masked(settings), expand_all=True))
+        with writing():
+            console.print(Pretty(masked(settings), expand_all=True))
     findings = run_until_done(checked(settings, lambda finding: report(console, finding)))
     worst = [finding.exit_code for finding in findings if finding.exit_code]
     if worst:
@@ -55,7 +62,8 @@ def check(
 def report(console: Console, finding: Finding) -> None:
     """One line for a person."""
     mark = "[red]failed[/red]" if finding.exit_code else "[green]ok    [/green]"
-    console.print(f"{mark} {finding.subject:9} {escape(finding.detail)}", soft_wrap=True)
+    with writing():
+        console.print(f"{mark} {finding.subject:9} {escape(finding.detail)}", soft_wrap=True)
 
 
 async def checked(settings: Settings, say: Callable[[Finding], None]) -> list[Finding]:
@@ -70,7 +78,7 @@ async def checked(settings: Settings, say: Callable[[Finding], None]) -> list[Fi
     )
     findings: list[Finding] = []
     for subject, look in checks:
-        if subject in {"topics", "group"} and any(found.subject == "brokers" and found.exit_code for found in findings):
+        if any(found.exit_code and found.subject in NEEDS.get(subject, ()) for found in findings):
             continue
         try:
             finding = Finding(subject, await look(settings))
@@ -84,13 +92,15 @@ async def checked(settings: Settings, say: Callable[[Finding], None]) -> list[Fi
 
 
 async def look_at_settings(settings: Settings) -> str:
-    """They were checked when they were read; what follows from them is worth a line."""
+    """They were checked when they were read, but for librdkafka's; what follows from them is worth a line."""
+    await Topics(settings.kafka, no_log).try_properties()
     pace = Pace(0.0, settings.pace.requests_per_minute)
     limit = (
         "learned, from 60" if settings.pace.requests_per_minute is None else f"{settings.pace.requests_per_minute:g}"
     )
     in_flight = min(settings.limits.in_flight, pace.in_flight_limit(4.0))
-    return f"pace {limit} requests a minute, at most {in_flight} records in flight at that pace"
+    unread = "".join(f"; {line}" for line in settings.unread)
+    return f"pace {limit} requests a minute, at most {in_flight} records in flight at that pace{unread}"
 
 
 async def look_at_schemas(settings: Settings) -> str:
@@ -137,10 +147,12 @@ async def look_at_group(settings: Settings) -> str:
 async def look_at_api(settings: Settings) -> str:
     """The free credits call shows that the origin answers and takes the key."""
     api = open_api(settings, SystemClock())
+    unsafe = "; the key goes there in clear text: use https" if is_clear_text(settings.api.base_url) else ""
     try:
         balance = await api.credits()
     except ApiError as error:
-        raise StartError(f"{settings.api.base_url}: {explained(Call.STATUS, error)}") from None
+        raise StartError(f"{settings.api.base_url}: {explained(Call.STATUS, error)}{unsafe}") from None
     finally:
         await api.close()
-    return f"{settings.api.base_url} takes the key, {balance.credits:.2f} USD and {balance.free_credits:.2f} USD free"
+    dollars = f"{balance.credits:.2f} USD and {balance.free_credits:.2f} USD free"
+    return f"{settings.api.base_url} takes the key, {dollars}{unsafe}"

@@ -11,6 +11,7 @@ import typer
 from worker.adapters.clock import SystemClock
 from worker.commands.configuration import ConfigFile, Flags, run_until_done, settings_from
 from worker.commands.opening import open_api
+from worker.commands.output import say
 from worker.core.backoff import delay
 from worker.core.endings import Call, Halt, Reject, Step
 from worker.core.polling import PollSchedule
@@ -39,9 +40,7 @@ def embed(
     without paying: start `embedding-worker emulator` and set WORKER_API__BASE_URL to its URL.
     """
     settings = settings_from(config, flags)
-    words = sys.stdin.read() if text == "-" else text
-    if not words.strip():
-        raise ConfigurationError("embed: the text is empty")
+    words = text_of(text)
     job, completed = run_until_done(embedded(settings, words))
     vector = [float(f"{number:.9g}") for number in extract(completed.output, settings.api.output_dimensionality)]
     if full:
@@ -52,9 +51,21 @@ def embed(
             "dimensions": len(vector),
             "metrics": metrics,
         }
-        typer.echo(json.dumps(facts | {"vector": vector}))
+        say(json.dumps(facts | {"vector": vector}))
     else:
-        typer.echo(json.dumps(vector))
+        say(json.dumps(vector))
+
+
+def text_of(argument: str) -> str:
+    """The text to embed; `-`: what stdin holds. Raises ConfigurationError where it is empty or not UTF-8."""
+    try:
+        # what the shell gave in other bytes than UTF-8 has become lone surrogates
+        words = (sys.stdin.buffer.read() if argument == "-" else argument.encode()).decode()
+    except UnicodeError:
+        raise ConfigurationError("embed: the text is not UTF-8; convert it, e.g. with iconv -t utf-8") from None
+    if not words.strip():
+        raise ConfigurationError("embed: the text is empty")
+    return words
 
 
 async def embedded(settings: Settings, text: str) -> tuple[Job, Completed]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from worker.commands.configuration import run_until_done
+from worker.commands.output import say
 from worker.emulator.config import EmulatorConfig, InvalidConfigError, reconfigured
 from worker.emulator.server import Emulator
 from worker.errors import ConfigurationError, StartError
@@ -38,10 +39,12 @@ def emulator(
     """
     try:
         fields = json.loads(config)
+        if not isinstance(fields, dict):
+            raise ConfigurationError('emulator: --config wants a JSON object, such as {"price": 0.001}')
         named = {"latency": latency, "requests_per_minute": requests_per_minute, "credits": credits_usd}
         fields |= {name: value for name, value in named.items() if value is not None}
         configured = reconfigured(EmulatorConfig(), fields)
-    except (InvalidConfigError, ValueError, TypeError) as error:
+    except (InvalidConfigError, ValueError, TypeError, RecursionError) as error:
         raise ConfigurationError(f"emulator: {error}") from None
     run_until_done(serve(host, port, configured))
 
@@ -58,6 +61,8 @@ async def serve(host: str, port: int, config: EmulatorConfig) -> None:
         raise StartError(
             f"emulator: {host}:{port} cannot be opened ({os.strerror(error.errno or 0)}); try --port 0"
         ) from None
-    typer.echo(f"url={url}")
-    await ended.wait()
-    await server.close()
+    try:
+        say(f"url={url}")
+        await ended.wait()
+    finally:
+        await server.close()

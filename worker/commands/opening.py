@@ -48,6 +48,7 @@ async def open_ports(
     """
     codec, api = open_codec(settings), open_api(settings, clock)
     try:
+        await Topics(settings.kafka, no_log).try_properties()  # wrong ones are known before a minute of waiting
         topics = Topics(settings.kafka, log)
         await topics.wait_reachable(progress)
         counts = await topics.describe([*settings.topics.input, settings.topics.output, settings.topics.dead_letter])

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -11,14 +11,21 @@ import typer
 from worker.adapters.clock import SystemClock
 from worker.adapters.status import StatusServer
 from worker.adapters.telemetry import Logger, LogObserver, Observers, open_log
-from worker.app import Worker
+from worker.app import Ports, Worker
 from worker.commands.configuration import ConfigFile, Flags, api_key_of, run_until_done, settings_from
 from worker.commands.opening import end_offsets, open_ports
+from worker.core.api_url import is_clear_text
 from worker.model import OutcomeKind
 from worker.notices import Ended, Notice
 from worker.settings import Settings, masked
 
 Result = TypeVar("Result")
+
+STARTING = "starting:"
+"""Begins the reason for which a worker that has not joined its group is not ready."""
+
+LOOK = 0.05
+"""Seconds between two looks whether it has."""
 
 
 class DeadLetterCount:
@@ -55,6 +62,10 @@ def run(
     api_key_of(settings)
     log = open_log(settings.log.level, json_lines=settings.log.json_lines)
     log.debug("settings", **masked(settings))
+    for line in settings.unread:
+        log.warning("variable not read", variable=line)
+    if is_clear_text(settings.api.base_url):
+        log.warning("the API key goes over the network in clear text: use https", base_url=settings.api.base_url)
     dead_letters = DeadLetterCount()
     run_until_done(work(settings, log, dead_letters, until_end=until_end))
     if until_end and fail_on_dead_letters and dead_letters.count:
@@ -62,33 +73,62 @@ def run(
         raise typer.Exit(2)
 
 
+class Probes:
+    """What the status port answers, from the first moment on."""
+
+    def __init__(self) -> None:
+        self.worker: Worker | None = None
+
+    def not_live(self) -> Sequence[str]:
+        """Why this process should be restarted."""
+        return self.worker.not_live() if self.worker else ()
+
+    def not_ready(self) -> Sequence[str]:
+        """Why it takes no events."""
+        return self.worker.not_ready() if self.worker else (f"{STARTING} waiting for brokers and topics",)
+
+
 async def work(settings: Settings, log: Logger, dead_letters: DeadLetterCount, *, until_end: bool) -> None:
     """Open everything, work, close everything."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal, stop, log)
-    observer = Observers(LogObserver(log), dead_letters)
-    opening = open_ports(
-        settings,
-        SystemClock(),
-        observer,
-        progress=lambda line: log.info("waiting", reason=line),
-        log=lambda level, line: log.log(level, "kafka", line=line),
-    )
-    ports = await unless_stopped(opening, stop)
-    if ports is None:
-        log.info("stopped")
-        return
-    worker = Worker(settings, ports)
-    status = StatusServer(settings.status.host, settings.status.port, live=worker.not_live, ready=worker.not_ready)
+    probes = Probes()
+    status = StatusServer(settings.status.host, settings.status.port, live=probes.not_live, ready=probes.not_ready)
     await status.start()
+    facts = {"status_port": status.port, "group": settings.kafka.group_id, "input": list(settings.topics.input)}
     try:
-        until = await end_offsets(settings) if until_end else None
-        log.info("started", status_port=status.port, group=settings.kafka.group_id, input=list(settings.topics.input))
-        await worker.run(stop, until)
+        log.info("starting", **facts)
+        ports = await unless_stopped(opened(settings, log, dead_letters), stop)
+        if ports is not None:
+            probes.worker = Worker(settings, ports)
+            until = await end_offsets(settings) if until_end else None
+            started = asyncio.create_task(told_when_started(probes.worker, log, facts))
+            try:
+                await probes.worker.run(stop, until)
+            finally:
+                started.cancel()
         log.info("stopped")
     finally:
         await status.close()
+
+
+async def opened(settings: Settings, log: Logger, dead_letters: DeadLetterCount) -> Ports:
+    """What the worker stands on; all of it talks to the log."""
+    return await open_ports(
+        settings,
+        SystemClock(),
+        Observers(LogObserver(log), dead_letters),
+        progress=lambda line: log.info("waiting", reason=line),
+        log=lambda level, line: log.log(level, "kafka", line=line),
+    )
+
+
+async def told_when_started(worker: Worker, log: Logger, facts: Mapping[str, object]) -> None:
+    """Log it once the worker joins its group: what refuses a start is settled by then."""
+    while any(reason.startswith(STARTING) for reason in worker.not_ready()):  # noqa: ASYNC110 - has no event
+        await asyncio.sleep(LOOK)
+    log.info("started", **facts)
 
 
 async def unless_stopped(work: Coroutine[Any, Any, Result], stop: asyncio.Event) -> Result | None:

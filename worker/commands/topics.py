@@ -8,6 +8,7 @@ import typer
 from worker.adapters.kafka import Topics
 from worker.commands.configuration import ConfigFile, Flags, run_until_done, settings_from
 from worker.commands.opening import no_log
+from worker.commands.output import say
 from worker.settings import Settings
 
 application = typer.Typer(help="The topics that the settings name.", no_args_is_help=True)
@@ -40,7 +41,7 @@ def create(
     """
     settings = settings_from(config, flags)
     for line in run_until_done(created(settings, partitions, replication, max_message_bytes)):
-        typer.echo(line)
+        say(line)
 
 
 async def created(settings: Settings, partitions: int, replication: int, max_message_bytes: int) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from worker.errors import ConfigurationError
@@ -47,6 +48,18 @@ def proxy_address(url: str) -> Proxy:
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
     )
+
+
+def is_clear_text(base_url: str) -> bool:
+    """Whether the API key would cross a network unencrypted: http to a host that is not this machine."""
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if parts.scheme != "http" or host == "localhost" or host.endswith(".localhost"):
+        return False
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return True
 
 
 def _split(url: str, name: str) -> SplitResult:

@@ -1,6 +1,6 @@
 """Does the result endpoint answer for a job that still runs? Nobody publishes it; where it does, no status call is needed.
 
-    unknown --says "running"--> yes      unknown or yes --3 refusals in a row--> no (for the life of the process)
+unknown --says "running"--> yes      unknown or yes --3 refusals in a row--> no (for the life of the process)
 """
 
 ENOUGH = 3

@@ -4,7 +4,7 @@ A plain reading of the environment instead of pydantic-settings: that library do
 values in its errors and converts leniently, so each of the rules here would have had to be built against it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -28,12 +28,13 @@ from worker.settings.sections import (
     StatusSettings,
     TopicsSettings,
 )
-from worker.settings.sources import Known, from_environment, from_file, from_flags
+from worker.settings.sources import Known, from_environment, from_file, from_flags, unread_variables
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings of one start. `api_key` None: none was given."""
+    """The settings of one start. `api_key` None: none was given. `unread`: a line for each variable of the environment that
+    looks as if it were meant for the worker, which does not read it."""
 
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     topics: TopicsSettings = field(default_factory=TopicsSettings)
@@ -45,6 +46,7 @@ class Settings:
     status: StatusSettings = field(default_factory=StatusSettings)
     log: LogSettings = field(default_factory=LogSettings)
     api_key: SecretSource | None = None
+    unread: Sequence[str] = ()
 
 
 def load(
@@ -66,8 +68,9 @@ def load(
         api_key = api_key_source(environ)
     except ConfigurationError as error:
         report.add(*str(error).split(": ", 1))
+    unread = unread_variables(environ, report)
     report.raise_if_any()
-    return Settings(api_key=api_key, **{name: getattr(sections, name) for name in Sections.model_fields})
+    return Settings(api_key=api_key, unread=unread, **{name: getattr(sections, name) for name in Sections.model_fields})
 
 
 def _checked(given: Mapping[str, Given], known: Known, report: Report) -> Sections:

@@ -10,6 +10,7 @@ from worker.settings.secrets import API_KEY, API_KEY_FILE, MASK
 
 LONGEST_SHOWN = 80  # characters of a value or a name
 SHORTEST_KEY = 8  # characters; a shorter "key" would blot out ordinary words
+ALIKE = 0.7  # ratio of difflib's SequenceMatcher; of names that have nothing to do with each other it is up to 0.65
 
 
 class InvalidSettings(ConfigurationError):
@@ -52,10 +53,11 @@ class Report:
 
     def unknown(self, place: str, name: str, known: Iterable[str]) -> None:
         """A name that no setting has."""
-        lowered = {candidate.lower(): candidate for candidate in known}
-        # difflib takes quadratic time, and no setting has so long a name.
-        nearest = difflib.get_close_matches(name[:LONGEST_SHOWN].lower(), list(lowered), n=1, cutoff=0.0)
-        self.add(place, f"no such setting; the nearest is {lowered[nearest[0]]}")
+        nearest = max(known, key=lambda candidate: _likeness(name, candidate))
+        if _likeness(name, nearest) >= ALIKE:
+            self.add(place, f"no such setting; the nearest is {nearest}")
+        else:
+            self.add(place, "no such setting, nor one with a similar name: README.md lists them all")
 
     def raise_if_any(self) -> None:
         """Raises InvalidSettings with all that was collected."""
@@ -93,3 +95,16 @@ def home_of_secret(key: str) -> str:
     if key.startswith(("api.extra", "api.proxy")):
         return f"WORKER_{'__'.join(key.split('.')[:2])}".upper()
     return f"{API_KEY_FILE} or {API_KEY}"
+
+
+def _likeness(name: str, known: str) -> float:
+    """How alike two names of settings are, 0 to 1; a section that was left out does not count."""
+    # difflib takes quadratic time, and no setting has so long a name.
+    written, wanted = _plain(name[:LONGEST_SHOWN]), _plain(known)
+    return max(
+        difflib.SequenceMatcher(None, written, candidate).ratio() for candidate in (wanted, wanted.rpartition(".")[2])
+    )
+
+
+def _plain(name: str) -> str:
+    return name.lower().removeprefix("worker_").replace("__", ".")

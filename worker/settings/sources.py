@@ -11,6 +11,7 @@ from worker.settings.secrets import API_KEY, API_KEY_FILE, has_userinfo, is_secr
 
 Known = Mapping[str, Setting]
 PREFIX = "WORKER_"
+VENDOR = "SEGMIND_"
 # Kubernetes puts the addresses of Services into the environment (WORKER_SERVICE_HOST, WORKER_PORT_80_TCP_ADDR, ...): a
 # Service whose name begins with "worker" must not stop the worker.
 SERVICE_LINK = re.compile(
@@ -27,14 +28,36 @@ def from_environment(environ: Mapping[str, str], known: Known, report: Report) -
         setting = by_variable.get(variable)
         if setting:
             _give(given, Given(setting, text, variable, is_text=True))
+        elif not variable.startswith(PREFIX) and variable.upper() in by_variable:
+            report.add(variable, f"not read: names of variables are upper case, set {variable.upper()} instead")
         elif not variable.startswith(PREFIX) or _is_service_link(variable, text):
             continue
         elif looks_secret(variable):
             key = variable.removeprefix(PREFIX).lower().replace("__", ".")
             report.add(printable(variable), f"no such setting; secrets go into {home_of_secret(key)}")
         else:
-            report.unknown(printable(variable), variable, (*by_variable, API_KEY, API_KEY_FILE))
+            report.unknown(printable(variable), variable, by_variable)
     return given
+
+
+def unread_variables(environ: Mapping[str, str], report: Report) -> tuple[str, ...]:
+    """A line for each SEGMIND_* variable that the worker does not read. One that looks like the key is reported where the
+    key is not given otherwise; the others may be some other tool's."""
+    found = []
+    has_key = bool(environ.get(API_KEY) or environ.get(API_KEY_FILE))
+    for variable, text in environ.items():
+        name = variable.upper()
+        if not name.startswith(VENDOR) or variable in {API_KEY, API_KEY_FILE} or not text:
+            continue
+        if _is_service_link(name.replace(VENDOR, PREFIX, 1), text):
+            continue
+        if not has_key and (looks_secret(name) or name == API_KEY_FILE):
+            report.add(printable(variable), f"not read: the API key goes into {API_KEY} or {API_KEY_FILE}")
+        else:
+            found.append(
+                f"{printable(variable)} is not read: the key is {API_KEY} or {API_KEY_FILE}, all else {PREFIX}*"
+            )
+    return tuple(found)
 
 
 def _is_service_link(variable: str, text: str) -> bool:
@@ -51,7 +74,10 @@ def from_flags(flags: Mapping[str, object], known: Known, report: Report) -> dic
     for key, value in _by_dotted_name(flags, known):
         place = f"flag {printable(key)}"
         if key not in known:
-            report.unknown(place, key, known)
+            if looks_secret(key):
+                report.add(place, f"no such setting; secrets go into {home_of_secret(key)}")
+            else:
+                report.unknown(place, key, known)
         elif value is not None:
             _give(given, Given(known[key], value, place, is_text=isinstance(value, str)))
     return given

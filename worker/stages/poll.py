@@ -56,8 +56,10 @@ class Poll:
         """The result. Raises JobLostError where the text may be submitted again, Rejected where the record ends here."""
         polls = failures = 0
         used = Stopwatch(self._age(job))
+        pause = self._schedule.next(self._age(job), polls)
         while True:
-            await self._pause(used, self._schedule.next(self._age(job), polls))
+            used.planned += pause
+            await self._clock.sleep(pause)
             try:
                 answer = await self._look(record, job)
             except CallFailedError as error:
@@ -65,17 +67,14 @@ class Poll:
                 if answered(error.verdict):
                     used.stop(self._age(job))
                     self._check_deadline(job, used, error.verdict.detail)
-                await self._pause(used, self._judged(error, record, job, failures, used))
+                pause = self._judged(error, record, job, failures, used)
                 continue
             polls, failures = polls + 1, 0
             if isinstance(answer, Completed):
                 return answer
             used.stop(self._age(job))
             self._check_deadline(job, used, "it is still running")
-
-    async def _pause(self, used: "Stopwatch", seconds: float) -> None:
-        used.planned += seconds
-        await self._clock.sleep(seconds)
+            pause = self._schedule.next(self._age(job), polls)
 
     async def _look(self, record: Record, job: Job) -> Completed | JobState:
         """One poll: the result if the job is done, by as few requests as the API allows."""

@@ -111,6 +111,16 @@ def test_neighbours_are_the_nearest_different_texts_of_the_same_length() -> None
     assert found["long"] == []
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_no_text_is_shown_twice_however_few_there_are(count: int) -> None:
+    tally = Tally()
+    for offset in range(count):
+        tally.input(at(offset), b"%d" % offset, f"text {offset}")
+        tally.vector(at(offset), f"{offset}", array("f", [1.0, offset]))
+    shown = [one.text for one in neighbours(tally)]
+    assert len(shown) == len(set(shown)) == min(3, count)
+
+
 def test_texts_are_shown_on_one_line_without_control_characters() -> None:
     assert cut("a\n b\x1b[31m\u202e", 20) == "a b\ufffd[31m\ufffd"
     assert cut("x" * 30, 10) == "x" * 9 + "…"

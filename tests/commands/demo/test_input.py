@@ -67,6 +67,9 @@ def test_only_the_first_bad_lines_are_shown(tmp_path: Path) -> None:
         read_inputs(written(tmp_path, "a.jsonl", "{\n" * 8))
     assert len(caught.value.problems) == 6
     assert caught.value.problems[-1].endswith("and 3 more bad lines")
+    with pytest.raises(BadLines) as caught:
+        read_inputs(written(tmp_path, "a.jsonl", "{\n" * 6))
+    assert caught.value.problems[-1].endswith("and 1 more bad line")
 
 
 def test_standard_input_is_json_lines_if_it_begins_with_a_brace(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from worker.errors import ConfigurationError
+from worker.settings.secrets import MASK, is_secret
 
 T = TypeVar("T")
 Log = Callable[[int, str], None]
@@ -18,7 +19,12 @@ Log = Callable[[int, str], None]
 _REPEAT_SECONDS: Final = 60.0
 _KINDS: Final = 200
 _NUMBER: Final = re.compile(r"\d+")
-_SENSITIVE: Final = re.compile(r"password|secret|pem|token|jaas|oauthbearer|key|username", re.IGNORECASE)
+_FAILURE: Final = re.compile(r"^(?:FAIL|ERROR) \[[^]]*\] \[thrd:[^]]*\]: (?:\w+://)?(.*?)(?: \(after .*)?$")
+_GENERIC: Final = re.compile(r"^\S+: (?:Disconnected|error:)")
+"""Lines that come beside the one with the cause."""
+_PEM: Final = re.compile(r"\bpem$")
+_SHORTEST_SECRET: Final = 4
+"""Characters: taking out a shorter one would garble the words around it, and tell what it is."""
 
 
 class LineLogger:
@@ -53,6 +59,21 @@ class LineLogger:
             self.log(logging.WARNING, f"Kafka: {error.str()}")
 
 
+class RememberedCause:
+    """Hands lines on to `log` and keeps the last one that says why a broker is not to be had."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.line = ""
+
+    def log(self, level: int, line: str) -> None:
+        """Take one line."""
+        self._log(level, line)
+        found = _FAILURE.search(line)
+        if found and not (_GENERIC.search(found[1]) and self.line):
+            self.line = found[1].replace("/bootstrap", "", 1)
+
+
 def open_consumer(properties: Mapping[str, Any], log: Log, **callbacks: Callable[..., None]) -> Consumer:
     """A consumer. Raises ConfigurationError."""
     return _open(Consumer, properties, log, **callbacks)
@@ -83,12 +104,13 @@ def _open(
         return client(configuration)
     except (KafkaException, TypeError, ValueError, OverflowError, SystemError) as problem:
         detail = error_of(problem).str() if isinstance(problem, KafkaException) else str(problem)
-        raise ConfigurationError(f"WORKER_KAFKA__PROPERTIES: {_masked(detail, properties)}") from None
+        raise ConfigurationError(f"WORKER_KAFKA__PROPERTIES: {masked(detail, properties)}") from None
 
 
-def _masked(detail: str, properties: Mapping[str, Any]) -> str:
-    """librdkafka quotes a wrong value in its message: values of properties that may be secrets are taken out."""
-    values = [str(value) for name, value in properties.items() if _SENSITIVE.search(name)]
-    for value in sorted(filter(None, values), key=len, reverse=True):
-        detail = detail.replace(value, "***")
+def masked(detail: str, properties: Mapping[str, Any]) -> str:
+    """The text without secrets: librdkafka quotes a wrong value in its message, and a broker may say anything."""
+    values = [str(value) for name, value in properties.items() if is_secret(name, value) or _PEM.search(name)]
+    for value in sorted(values, key=len, reverse=True):
+        if len(value) >= _SHORTEST_SECRET:
+            detail = detail.replace(value, MASK)
     return detail

@@ -1,6 +1,7 @@
 """Questions that a consumer can ask without joining a group; they work on the embedded broker too, where admin calls
 get no answer. All functions block."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, TypeVar
 
@@ -14,6 +15,13 @@ from worker.model import Position, TopicPartition
 T = TypeVar("T")
 
 LOOKUP_SECONDS: Final = 10.0
+_AGAIN: Final = 0.1
+_COORDINATOR_MOVES: Final = frozenset({
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError._WAIT_COORD,  # noqa: SLF001
+})  # fmt: skip
 _UNKNOWN: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)  # noqa: SLF001
 
 
@@ -42,21 +50,31 @@ def partitions_of(counts: Mapping[str, int]) -> list[TopicPartition]:
     return [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
 
 
-def committed_positions(reader: Consumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, Position]:
-    """What the reader's group has committed; partitions without a committed offset are left out. Raises StartError: an
-    error never means "no offset"."""
-    try:
-        read = reader.committed([ClientPartition(*source) for source in partitions], timeout=LOOKUP_SECONDS)
-    except KafkaException as problem:
-        raise unanswered("reading committed offsets", error_of(problem)) from None
-    positions: dict[TopicPartition, Position] = {}
-    for partition in read:
-        if partition.error:
-            raise unanswered("reading committed offsets", partition.error)
-        if partition.offset >= 0:
-            source = TopicPartition(partition.topic, partition.partition)
-            positions[source] = Position(partition.offset, partition.metadata or "")
-    return positions
+def committed_positions(
+    reader: Consumer, partitions: Sequence[TopicPartition], seconds: float = LOOKUP_SECONDS
+) -> dict[TopicPartition, Position]:
+    """What the reader's group has committed; partitions without a committed offset are left out. A coordinator that is just
+    moving or loading is asked again until `seconds` are over. Raises StartError: an error never means "no offset"."""
+    deadline = time.monotonic() + seconds
+    while True:
+        left = max(0.1, deadline - time.monotonic())
+        try:
+            read = reader.committed([ClientPartition(*source) for source in partitions], timeout=left)
+        except KafkaException as problem:
+            error: KafkaError | None = error_of(problem)
+        else:
+            error = next((partition.error for partition in read if partition.error), None)
+            if error is None:
+                return {
+                    TopicPartition(partition.topic, partition.partition): Position(
+                        partition.offset, partition.metadata or ""
+                    )
+                    for partition in read
+                    if partition.offset >= 0
+                }
+        if error is not None and (error.code() not in _COORDINATOR_MOVES or time.monotonic() + _AGAIN >= deadline):
+            raise unanswered("reading committed offsets", error)
+        time.sleep(_AGAIN)
 
 
 def watermarks(reader: Consumer, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:

@@ -3,7 +3,7 @@
 import itertools
 import logging
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,7 +14,8 @@ from confluent_kafka import TopicPartition as ClientPartition
 from worker.adapters.kafka.bridge import CommandQueue, LoopListener
 from worker.adapters.kafka.clients import Log, error_of, open_consumer
 from worker.adapters.kafka.commits import OffsetCommits
-from worker.adapters.kafka.records import is_member, partition_of, record_of
+from worker.adapters.kafka.lookups import committed_positions
+from worker.adapters.kafka.records import is_member, judge, partition_of, record_of
 from worker.adapters.kafka.starts import Starts
 from worker.errors import CommitAborted, StartError
 from worker.model import Membership, Position, Record, TopicPartition
@@ -24,6 +25,7 @@ _POLL_SECONDS: Final = 0.01
 _ROUND_RECORDS: Final = 1_000
 _ROUND_BYTES: Final = 4 * 1024 * 1024
 _CONFIRM_SECONDS: Final = 0.5
+_COMMITTED_SECONDS: Final = 0.5
 _WAKE_SECONDS: Final = 0.1
 _WAKE_PARTITIONS: Final = 8
 
@@ -128,6 +130,11 @@ class Member:
         """The next offset of each owned partition."""
         return {source: owned.next_offset for source, owned in self._owned.items()}
 
+    def committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """What the group has committed, of anybody's partitions. Blocks for half a second at most. Raises StartError."""
+        found = committed_positions(self._consumer, partitions, _COMMITTED_SECONDS)
+        return {source: position.offset for source, position in found.items()}
+
     def _turn(self) -> None:
         self.turned = time.monotonic()
         self._commands.serve(0)
@@ -171,7 +178,7 @@ class Member:
                     # the end lies behind transaction markers, which yield no record
                     owned.next_offset = max(owned.next_offset, message.offset() or 0)
             else:
-                self._judge(error, source, message.offset())
+                judge(error, source, message.offset(), self._log)
             return None
         # what lies below the position was fetched before a seek took effect
         if owned is None or (message.offset() or 0) < owned.next_offset:
@@ -179,16 +186,6 @@ class Member:
         record = record_of(message, source, owned.number)
         owned.next_offset = record.offset + 1
         return record
-
-    def _judge(self, error: KafkaError, source: TopicPartition, offset: int | None) -> None:
-        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-            raise StartError(
-                f"offset {offset} of {source} is not in the topic any more (retention, or the topic was made anew): "
-                "choose where to go on with kafka-consumer-groups --reset-offsets, then start the worker again"
-            )
-        if error.fatal():
-            raise StartError(f"the Kafka consumer failed: {error.str()}")
-        self._log(logging.WARNING, f"Kafka: {error.str()}")
 
     def _is_current(self, record: Record) -> bool:
         owned = self._owned.get(record.source)

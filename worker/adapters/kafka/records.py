@@ -1,11 +1,14 @@
 """Messages of the client become records; group metadata becomes readable."""
 
+import logging
 import struct
 from operator import methodcaller
 from typing import Final, cast
 
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Message
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, KafkaError, Message
 
+from worker.adapters.kafka.clients import Log
+from worker.errors import StartError
 from worker.model import Headers, Record, TopicPartition
 
 UNREADABLE_HEADERS: Final = "kafka.headers.unreadable"
@@ -40,6 +43,18 @@ def record_of(message: Message, source: TopicPartition, assignment: int) -> Reco
         headers=_headers(message),
         assignment=assignment,
     )
+
+
+def judge(error: KafkaError, source: TopicPartition, offset: int | None, log: Log) -> None:
+    """A message that is an error. Raises StartError where the consumer cannot go on; the client sees to the others."""
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+        raise StartError(
+            f"offset {offset} of {source} is not in the topic any more (retention, or the topic was made anew): "
+            "choose where to go on with kafka-consumer-groups --reset-offsets, then start the worker again"
+        )
+    if error.fatal():
+        raise StartError(f"the Kafka consumer failed: {error.str()}")
+    log(logging.WARNING, f"Kafka: {error.str()}")
 
 
 def is_member(metadata: object) -> bool:

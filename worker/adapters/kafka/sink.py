@@ -51,11 +51,15 @@ class KafkaSink:
                 raise CommitAborted("the sink is not started, or closed already")
             if batch.messages:
                 await asyncio.get_running_loop().run_in_executor(self._thread, publisher.publish, batch.messages)
-            await self._commit_offsets(batch.positions, batch.membership)
+            try:
+                await self._commit_offsets(batch.positions, batch.membership)
+            except CommitAborted as error:
+                raise CommitAborted(str(error), published=range(len(batch.messages))) from None
 
     async def close(self) -> None:
         """See the port."""
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
+            publisher.give_up()
             await asyncio.get_running_loop().run_in_executor(self._thread, publisher.close)
         self._thread.shutdown(wait=False)

@@ -17,7 +17,7 @@ from worker.adapters.kafka.clients import Log
 from worker.adapters.kafka.group_start import GroupStart
 from worker.adapters.kafka.member import Member
 from worker.adapters.kafka.properties import consumer_properties
-from worker.errors import CommitAborted
+from worker.errors import CommitAborted, StartError
 from worker.model import Membership, Position, TopicPartition
 from worker.ports import Listener
 from worker.settings.sections import KafkaSettings
@@ -108,6 +108,14 @@ class KafkaSource:
     async def positions(self) -> Mapping[TopicPartition, int]:
         """See the port. Raises CommitAborted when closed."""
         return await asyncio.wrap_future(self._commands.call(self._joined().positions))
+
+    async def committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """See the port."""
+        wanted = tuple(partitions)
+        try:
+            return await asyncio.wrap_future(self._commands.call(lambda: self._joined().committed(wanted)))
+        except (CommitAborted, StartError):
+            return {}
 
     async def close(self) -> None:
         """See the port. Without brokers librdkafka does not come to an end (watched for 100 s): it is left behind then."""

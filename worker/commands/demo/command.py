@@ -18,6 +18,7 @@ from worker.commands.demo.input import read_inputs
 from worker.commands.demo.play import DemoRun
 from worker.commands.demo.report import Report
 from worker.commands.demo.stage import Stage, opened_stage
+from worker.commands.output import say, writing
 
 INTERRUPTED: Final = 130
 
@@ -111,13 +112,13 @@ async def played(
 
 def shown(report: Report, stderr: Console, *, as_json: bool) -> int:
     """Print the report; the exit code it deserves."""
-    report.show(stderr if as_json else Console(highlight=False))
+    with writing():
+        report.show(stderr if as_json else Console(highlight=False))
     problems = report.problems()
     for problem in problems:
         sys.stderr.write(f"error: {problem}\n")
     if as_json:
-        sys.stdout.write(json.dumps(report.figures()) + "\n")
-        sys.stdout.flush()
+        say(json.dumps(report.figures()))
     return 1 if problems else 0
 
 

@@ -50,7 +50,8 @@ def read_inputs(name: str) -> list[TextInput]:
             bad.append(f"--input {name}: line {number}: {error}")
     if bad:
         more = len(bad) - _SHOWN_PROBLEMS
-        raise BadLines(bad[:_SHOWN_PROBLEMS] + ([f"--input {name}: and {more} more bad lines"] if more > 0 else []))
+        left = f"--input {name}: and {more} more bad line{'s' if more > 1 else ''}"
+        raise BadLines(bad[:_SHOWN_PROBLEMS] + ([left] if more > 0 else []))
     return inputs
 
 
@@ -86,7 +87,7 @@ def _bounded(file: BinaryIO) -> bytes:
 
 def _from_line(line: str, *, is_json: bool) -> TextInput:
     if len(line) > LONGEST_LINE or len(line.encode()) > LONGEST_LINE:
-        raise LineError(f"longer than {LONGEST_LINE // 1024**2} MiB")
+        raise LineError(f"longer than {LONGEST_LINE // 1024**2} MiB; split it, a text may have 64 KiB")
     return _from_json(line) if is_json else TextInput(line)
 
 

@@ -31,8 +31,9 @@ def neighbours(tally: Tally, skip: Collection[bytes] = (), texts: int = 3, each:
     names = list(unit)
     tried = max(1, _PAIRS // (texts * max(1, len(names))))
     chosen = []
-    for part in range(min(texts, len(names))):
-        names_of_part = names[part * len(names) // texts : (part + 1) * len(names) // texts] or names[part : part + 1]
+    parts = min(texts, len(names))
+    for part in range(parts):
+        names_of_part = names[part * len(names) // parts : (part + 1) * len(names) // parts]
         step = max(1, -(-len(names_of_part) // tried))
         found = [Neighbours(name, vectors[name], _nearest(name, unit, each)) for name in names_of_part[::step]]
         chosen.append(max(found, key=lambda one: one.nearest[0][0] if one.nearest else -1.0))

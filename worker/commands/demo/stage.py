@@ -42,18 +42,23 @@ async def opened_stage(dimensions: int, requests_per_minute: int | None) -> Asyn
     emulator = Emulator(EmulatorConfig(requests_per_minute=requests_per_minute or 0))
     try:
         with EmbeddedBroker() as broker:
-            servers = broker.start()
-            url = await emulator.start()
-            settings = settings_of(servers, url, dimensions, requests_per_minute)
-            for topic in (*settings.topics.input, settings.topics.output, settings.topics.dead_letter):
-                broker.create_topic(topic, PARTITIONS)
-            yield Stage(servers, url, emulator, settings)
+            yield await _open(broker, emulator, dimensions, requests_per_minute)
+    finally:
+        await emulator.close()
+
+
+async def _open(broker: EmbeddedBroker, emulator: Emulator, dimensions: int, requests_per_minute: int | None) -> Stage:
+    try:
+        servers = broker.start()
+        url = await emulator.start()
+        settings = settings_of(servers, url, dimensions, requests_per_minute)
+        for topic in (*settings.topics.input, settings.topics.output, settings.topics.dead_letter):
+            broker.create_topic(topic, PARTITIONS)
     except (EmbeddedBrokerUnavailable, EmbeddedBrokerError) as error:
         raise StartError(f"demo: {error}") from None
     except OSError as error:
         raise StartError(f"demo: no local port can be opened ({error.strerror}); is 127.0.0.1 up?") from None
-    finally:
-        await emulator.close()
+    return Stage(servers, url, emulator, settings)
 
 
 def settings_of(servers: str, url: str, dimensions: int, requests_per_minute: int | None) -> Settings:

@@ -1,0 +1,83 @@
+"""`check`: what it finds, and what it leaves out as a mere repetition."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from worker.commands.check import Finding, checked
+from worker.core.api_url import is_clear_text
+from worker.emulator.broker import EmbeddedBroker
+from worker.emulator.config import EmulatorConfig
+from worker.emulator.server import Emulator
+from worker.settings import load
+
+NOWHERE = "127.0.0.1:1"
+
+
+@pytest.fixture(scope="module")
+def empty_broker() -> Iterator[str]:
+    with EmbeddedBroker() as broker:
+        yield broker.start()
+
+
+async def findings(monkeypatch: pytest.MonkeyPatch, servers: str = NOWHERE, **environ: str) -> dict[str, Finding]:
+    monkeypatch.setattr("worker.commands.check.PATIENCE", 0.1)
+    settings = load({"WORKER_KAFKA__BOOTSTRAP_SERVERS": servers, "WORKER_API__BASE_URL": f"http://{NOWHERE}"} | environ)
+    said: list[Finding] = []
+    found = await checked(settings, said.append)
+    assert said == found
+    return {finding.subject: finding for finding in found}
+
+
+async def test_properties_that_run_would_refuse_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = await findings(monkeypatch, WORKER_KAFKA__PROPERTIES='{"session.timeout.ms": "abc"}')
+    assert found["settings"].exit_code == 2
+    assert "session.timeout.ms" in found["settings"].detail
+
+
+async def test_missing_topics_are_told_once(monkeypatch: pytest.MonkeyPatch, empty_broker: str) -> None:
+    found = await findings(monkeypatch, empty_broker)
+    assert "missing topics" in found["topics"].detail
+    assert "group" not in found
+
+
+async def test_a_schema_that_cannot_be_read_names_its_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = await findings(monkeypatch, WORKER_INPUT__SCHEMA=str(tmp_path / "no.avsc"))
+    assert found["schemas"].detail.startswith("WORKER_INPUT__SCHEMA: cannot read schema ")
+
+
+async def test_a_variable_that_is_not_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = await findings(monkeypatch, SEGMIND_REGION="eu")
+    assert "SEGMIND_REGION is not read" in found["settings"].detail
+    assert found["settings"].exit_code == 0
+
+
+@pytest.mark.parametrize("clear", [True, False])
+async def test_a_key_in_clear_text_is_told_in_the_line_of_the_api(clear: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("worker.commands.check.is_clear_text", lambda url: clear)
+    emulator = Emulator(EmulatorConfig())
+    url = await emulator.start()
+    try:
+        found = await findings(monkeypatch, WORKER_API__BASE_URL=url, SEGMIND_API_KEY="SG_0123456789")
+    finally:
+        await emulator.close()
+    assert found["api"].exit_code == 0
+    assert ("in clear text" in found["api"].detail) is clear
+
+
+@pytest.mark.parametrize(
+    ("url", "clear"),
+    [
+        ("https://api.segmind.com", False),
+        ("http://api.segmind.com", True),
+        ("http://10.0.0.1:8089", True),
+        ("http://localhost:8089", False),
+        ("http://127.0.0.2:8089", False),
+        ("http://[::1]:8089", False),
+        ("http://[::2]:8089", True),
+        ("http://localhost.example.com", True),
+    ],
+)
+def test_only_http_to_another_machine_is_clear_text(url: str, clear: bool) -> None:
+    assert is_clear_text(url) is clear
