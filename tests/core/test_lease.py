@@ -1,0 +1,145 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.lease import LONGEST_CAP, Lease, lease_cap
+
+
+def leased(*times: float, cap: float = 10.0) -> Lease:
+    """A lease after transactions that took so long, one a second, the last one begun at 0.0."""
+    lease = Lease(cap)
+    for index, time in enumerate(times):
+        began = float(index - len(times) + 1)
+        lease.committed(began, began + time)
+    return lease
+
+
+def test_without_a_commit_there_is_no_lease_and_one_is_wanted_at_once() -> None:
+    lease = Lease(10.0)
+    assert not lease.may_post(0.0)
+    assert lease.renew_in(0.0) == 0.0
+
+
+def test_the_lease_counts_from_the_start_of_the_transaction_not_from_its_answer() -> None:
+    lease = Lease(10.0)
+    lease.committed(5.0, 5.2)
+    assert lease.may_post(5.99)
+    assert not lease.may_post(6.0)
+
+
+def test_a_commit_that_was_learned_of_too_late_gives_no_lease() -> None:
+    lease = Lease(10.0)
+    lease.committed(0.0, 11.0)
+    assert lease.length == 10.0
+    assert not lease.may_post(11.0)
+
+
+@pytest.mark.parametrize(("took", "length"), [(0.01, 1.0), (0.25, 1.0), (0.5, 2.0), (2.0, 8.0), (60.0, 10.0)])
+def test_the_lease_is_four_transactions_long_within_its_bounds(took: float, length: float) -> None:
+    assert leased(took).length == pytest.approx(length)
+
+
+@pytest.mark.parametrize("session", [0.5, 2.0, 6.0, 45.0, 300.0])
+def test_no_lease_reaches_half_the_session_timeout(session: float) -> None:
+    lease = leased(100.0, cap=lease_cap(session))
+    assert lease.length < session / 2
+    assert lease.length <= LONGEST_CAP
+
+
+def test_one_slow_transaction_in_a_hundred_changes_nothing() -> None:
+    lease = Lease(10.0)
+    for index in range(100):
+        lease.committed(index / 4, index / 4 + (9.0 if index == 50 else 0.1))
+    assert lease.length == 1.0
+    assert leased(*[0.1] * 50, 9.0, 0.1).length == 10.0, "of fewer than a hundred in a minute the slowest counts"
+
+
+def test_a_slow_minute_is_forgotten_in_the_next() -> None:
+    lease = leased(*[3.0] * 20)
+    assert lease.too_slow is not None
+    for second in range(60):
+        lease.committed(second + 1.0, second + 1.1)
+    assert lease.too_slow is not None
+    for second in range(60, 65):
+        lease.committed(second + 1.0, second + 1.1)
+    assert lease.too_slow is None
+    assert lease.length == 1.0
+
+
+def test_the_reason_to_halt_needs_evidence_and_says_what_to_do() -> None:
+    assert leased(*[9.0] * 9).too_slow is None
+    assert leased(*[2.4] * 10).too_slow is None
+    reason = leased(*[9.0] * 10).too_slow
+    assert reason is not None
+    assert "9.0 s" in reason
+    assert "session timeout" in reason
+
+
+def test_the_last_transaction_that_started_counts_whatever_order_they_are_told_in() -> None:
+    lease = Lease(10.0)
+    lease.committed(5.0, 5.1)
+    lease.committed(4.8, 5.0)
+    assert lease.may_post(5.9)
+
+
+def test_a_start_in_the_future_lends_nothing() -> None:
+    lease = Lease(10.0)
+    lease.committed(50.0, 5.0)
+    assert not lease.may_post(6.0)
+
+
+def test_a_forfeited_lease_comes_back_with_the_next_commit_only() -> None:
+    lease = leased(0.1)
+    lease.forfeit()
+    assert not lease.may_post(0.2)
+    assert lease.renew_in(0.2) == 0.0
+    lease.committed(0.3, 0.4)
+    assert lease.may_post(0.5)
+
+
+def test_it_is_renewed_halfway_so_that_a_transaction_of_twice_the_p99_is_in_time() -> None:
+    lease = leased(0.5)
+    assert lease.renew_in(0.25) == pytest.approx(0.75)
+    assert lease.renew_in(1.5) == 0.0
+    assert lease.renew_in(0.0) + 2 * lease.transaction_p99 <= lease.length
+
+
+def test_records_wait_for_one_cap_after_an_assignment_unless_it_is_waived() -> None:
+    lease = Lease(2.7)
+    assert lease.postable_at(100.0, waived=False) == 102.7
+    assert lease.postable_at(100.0, waived=True) == 100.0
+
+
+@given(
+    session=st.floats(1.0, 60.0),
+    times=st.lists(st.tuples(st.floats(0.0, 20.0), st.floats(0.0, 20.0)), min_size=1, max_size=150),
+    asked=st.floats(0.0, 40.0),
+)
+def test_no_post_starts_a_cap_or_more_after_the_start_of_the_last_commit(
+    session: float, times: list[tuple[float, float]], asked: float
+) -> None:
+    """What rule 5b rests on: the next owner is assigned after that start, and waits for one cap."""
+    lease = Lease(lease_cap(session))
+    now, last = 0.0, 0.0
+    for pause, took in times:
+        last, now = now + pause, now + pause + took
+        lease.committed(last, now)
+        taken = sorted(took for _, took in times)
+        assert min(1.0, lease.cap) <= lease.length <= lease.cap
+        assert lease.transaction_p99 <= taken[-1] + 1e-6
+    now += asked
+    if lease.may_post(now):
+        assert now < last + lease.cap
+        assert now < lease.postable_at(last, waived=False)
+    elif now - last < min(1.0, lease.cap) - 1e-6:
+        pytest.fail("a lease of the shortest length is refused")
+
+
+@given(st.lists(st.floats(0.0, 5.0), min_size=1, max_size=200))
+def test_the_p99_is_the_nearest_rank_of_the_last_hundred(times: list[float]) -> None:
+    lease = Lease(10.0)
+    for index, time in enumerate(times):
+        lease.committed(index / 10, index / 10 + time)
+    recent = sorted(times[-100:])
+    rank = next(n for n in range(1, len(recent) + 1) if n >= 0.99 * len(recent))
+    assert lease.transaction_p99 == pytest.approx(recent[rank - 1], abs=1e-6)

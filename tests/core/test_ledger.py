@@ -1,0 +1,444 @@
+"""The ledger, the offsets behind it and what is made of them, against brute force."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from worker.core.ledger import (
+    BLANK,
+    Finished,
+    Follow,
+    GiveUp,
+    Ledger,
+    Mark,
+    OnUnknownSubmit,
+    Place,
+    Skip,
+    Start,
+    fingerprint,
+    intended,
+    job_fingerprint,
+    ledger_of,
+    resume,
+    submitted,
+    usable,
+)
+from worker.core.ledger_codec import decode, encode, in_flight_limit, stored_length
+from worker.core.offset_runs import WIDEST_SPAN, OffsetRuns, Run
+from worker.core.takeover import (
+    may_hand_over_clean,
+    overlay,
+    restored,
+    suspects_end,
+    taken_over,
+    unclean_takeovers,
+    waives_wait,
+)
+from worker.model import Job, Reason
+
+PLACE = Place("cluster", "topic", 3)
+JOB = job_fingerprint("gemini-embedding-001", "https://api.example", None, None)
+RESUBMIT, DEAD_LETTER = OnUnknownSubmit.RESUBMIT, OnUnknownSubmit.DEAD_LETTER
+
+
+def uuid(number: int) -> str:
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+class Takeovers(RuleBasedStateMachine):
+    """One partition through any number of owners. The truth is kept beside: which records exist, which are finished, their marks.
+
+    After each step the ledger must say exactly that of every offset, and must fit.
+    """
+
+    budget = 4096
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[int] = []  # the records that exist, in order
+        self.finished: set[int] = set()
+        self.begun: set[int] = set()  # by any owner
+        self.marks: dict[int, Mark] = {}
+        self.offsets = OffsetRuns(0)
+        self.inherited = ledger_of(PLACE, JOB, self.offsets, {})
+        self.position = 0  # index into the log: what Kafka delivers next
+        self.mine: set[int] = set()  # taken up by this owner, unfinished
+        self.ids = 0
+        self.longest = 16
+
+    @property
+    def limit(self) -> int:
+        return in_flight_limit(self.budget, self.longest)
+
+    def ledger(self) -> Ledger:
+        return ledger_of(PLACE, JOB, self.offsets, self.marks)
+
+    @rule(gap=st.one_of(st.just(1), st.integers(1, 300), st.integers(1, 2**29)), count=st.integers(1, 60))
+    def produce(self, gap: int, count: int) -> None:
+        begin = self.log[-1] + gap if self.log else gap - 1
+        self.log.extend(range(begin, begin + count))
+
+    @rule(count=st.integers(1, 60))
+    def deliver(self, count: int) -> None:
+        for _ in range(count):
+            if self.position == len(self.log):
+                return
+            offset = self.log[self.position]
+            recalled = self.inherited.recall(offset)
+            if isinstance(recalled, Finished):
+                assert offset in self.finished
+                self.offsets.passed(offset)
+            else:
+                assert offset not in self.finished, "a finished record would be done again"
+                assert recalled == self.marks.get(offset, BLANK) if offset in self.begun else recalled == BLANK
+                if not self.offsets.admits(offset, self.limit):
+                    return
+                for gone in self.offsets.started(offset):
+                    assert gone not in self.log
+                    self.marks.pop(gone, None)
+                    self.begun.discard(gone)
+                self.begun.add(offset)
+                self.mine.add(offset)
+            self.position += 1
+
+    @precondition(lambda self: self.mine)
+    @rule(data=st.data(), kind=st.integers(0, 5))
+    def mark(self, data: st.DataObject, kind: int) -> None:
+        offset = data.draw(st.sampled_from(sorted(self.mine)))
+        before = self.marks.get(offset, BLANK)
+        self.ids += 1
+        if kind == 0:
+            self.marks[offset] = intended(before, 1.8e9 + self.ids, 2)
+        else:
+            self.marks[offset] = submitted(Job(uuid(2**128 - self.ids), 1.8e9 + self.ids, 1))
+
+    @precondition(lambda self: self.mine)
+    @rule()
+    def mark_all(self) -> None:
+        for offset in self.mine:
+            self.ids += 1
+            self.marks[offset] = submitted(Job(uuid(self.ids), 1.8e9 + self.ids, 1))
+
+    @precondition(lambda self: self.mine)
+    @rule(data=st.data(), count=st.integers(1, 40))
+    def finish(self, data: st.DataObject, count: int) -> None:
+        """One after the other; each makes the ledger smaller or leaves it as large as it was."""
+        chosen = data.draw(st.permutations(sorted(self.mine)))[:count]
+        after = ledger_of(PLACE, JOB, self.offsets, self.marks, set(chosen))
+        watermark, runs = self.offsets.watermark_after(set(chosen)), self.offsets.runs_after(set(chosen))
+        for offset in chosen:
+            before = len(encode(self.ledger()))
+            self.offsets.finished(offset)
+            self.mine.remove(offset)
+            self.finished.add(offset)
+            self.marks.pop(offset, None)
+            assert len(encode(self.ledger())) <= before
+        assert after == self.ledger()
+        assert (watermark, runs) == (after.offset, after.runs)
+
+    @precondition(lambda self: self.begun - self.finished)
+    @rule(data=st.data())
+    def compact(self, data: st.DataObject) -> None:
+        """Compaction removes any record that is not the newest; one in work is not affected."""
+        removable = [offset for offset in self.log[:-1] if offset not in self.mine]
+        if removable:
+            gone = data.draw(st.sampled_from(removable[-50:]))
+            if self.log.index(gone) < self.position:
+                self.position -= 1
+            self.log.remove(gone)
+
+    @rule()
+    def change_owner(self) -> None:
+        found = decode(encode(self.ledger()), PLACE, self.offsets.watermark)
+        assert isinstance(found, Ledger)
+        assert found == self.ledger()
+        self.inherited = found
+        self.offsets = restored(found)
+        self.marks = {entry.offset: entry.mark for entry in found.entries if entry.mark != BLANK}
+        self.begun = {entry.offset for entry in found.entries} | self.finished
+        self.mine = set()
+        self.position = sum(offset < found.offset for offset in self.log)
+
+    @invariant()
+    def the_ledger_says_the_truth(self) -> None:
+        ledger = self.ledger()
+        for offset in self.log:
+            known = ledger.recall(offset)
+            if offset in self.finished:
+                assert known == Finished(), "finished and not known to be"
+                assert self.offsets.is_finished(offset)
+            elif offset in self.begun:
+                assert known == self.marks.get(offset, BLANK), "begun and not known to be"
+                assert not self.offsets.is_finished(offset)
+            else:
+                assert known == BLANK, "an offset that nobody began is finished"
+        assert ledger.runs == self.offsets.runs_after(())
+        for start, stop in ledger.runs:
+            assert ledger.offset < start < stop <= ledger.end
+
+    @invariant()
+    def it_fits(self) -> None:
+        assert len(self.offsets.unfinished) <= self.limit
+        assert len(encode(self.ledger())) <= self.budget
+
+    @invariant()
+    def the_counts_agree(self) -> None:
+        unfinished = set(self.offsets.unfinished)
+        assert self.mine <= unfinished
+        assert self.offsets.awaited == len(unfinished - self.mine)
+        assert self.offsets.watermark == min(unfinished, default=self.offsets.next_offset)
+        assert self.offsets.span == self.offsets.next_offset - self.offsets.watermark
+
+
+class TakeoversOnASmallBroker(Takeovers):
+    """`offset.metadata.max.bytes` lowered to 512."""
+
+    budget = 512
+
+
+TestTakeovers = Takeovers.TestCase
+TestTakeoversOnASmallBroker = TakeoversOnASmallBroker.TestCase
+
+
+def test_a_started_record_without_a_job_is_not_part_of_a_run() -> None:
+    offsets = OffsetRuns(10)
+    for offset in (10, 11, 12):
+        offsets.started(offset)
+    offsets.finished(11)
+    ledger = ledger_of(PLACE, JOB, offsets, {10: Mark("a", 5.0, 1)})
+    assert ledger.runs == (Run(11, 12),)
+    assert ledger.recall(12) == BLANK
+
+
+def test_offsets_that_were_never_delivered_belong_to_the_neighbouring_run() -> None:
+    offsets = OffsetRuns(0)
+    for offset in (0, 5, 9):
+        offsets.started(offset)
+    offsets.finished(5)
+    assert offsets.runs_after(()) == (Run(1, 9),)
+    assert ledger_of(PLACE, JOB, offsets, {}).runs == (Run(1, 9),)
+
+
+def test_an_awaited_record_that_does_not_come_again_holds_the_offset_back_no_longer() -> None:
+    offsets = OffsetRuns(4, (4, 6, 8), 10)
+    assert offsets.started(6) == (4,)
+    assert offsets.watermark == 6
+    assert offsets.passed(10) == (8,)
+    offsets.finished(6)
+    assert offsets.watermark == 10
+
+
+def test_a_record_under_work_is_never_taken_for_gone() -> None:
+    offsets = OffsetRuns(4, (4, 6), 7)
+    offsets.started(4)
+    offsets.started(6)
+    assert offsets.passed(100) == ()
+    assert list(offsets.unfinished) == [4, 6]
+
+
+def test_a_full_ledger_does_not_keep_its_own_records_from_being_taken_up_again() -> None:
+    offsets = OffsetRuns(0, range(120), 120)
+    assert all(offsets.admits(offset, 120) for offset in range(120))
+    assert not offsets.admits(120, 120)
+
+
+def test_a_record_across_an_enormous_gap_is_taken_up_alone() -> None:
+    offsets = OffsetRuns(0)
+    offsets.started(0)
+    assert offsets.admits(WIDEST_SPAN - 1, 120)
+    assert not offsets.admits(WIDEST_SPAN, 120)
+    offsets.finished(0)
+    assert offsets.admits(2**62, 120)
+
+
+def test_offsets_that_go_backwards_or_were_finished_are_a_mistake() -> None:
+    offsets = OffsetRuns(0, (0, 2), 3)
+    offsets.started(0)
+    with pytest.raises(ValueError, match="offset 0 comes after 0"):
+        offsets.started(0)
+    with pytest.raises(ValueError, match="offset 1 is finished"):
+        offsets.started(1)
+
+
+def test_an_offset_is_finished_once_and_only_by_who_started_it() -> None:
+    offsets = OffsetRuns(0, (0, 2), 3)
+    with pytest.raises(KeyError):
+        offsets.finished(0)
+    offsets.started(0)
+    offsets.finished(0)
+    with pytest.raises(KeyError):
+        offsets.finished(0)
+
+
+def ledger(*entries: tuple[int, Mark], end: int, unclean: int = 0, clean: bool = False) -> Ledger:
+    offsets = OffsetRuns(entries[0][0] if entries else end, (offset for offset, _ in entries), end)
+    return ledger_of(PLACE, JOB, offsets, dict(entries), unclean=unclean, clean=clean)
+
+
+PENDING = Mark("a", 5.0, 2)
+FULL = ledger((1, PENDING), (2, Mark("b", 6.0, 1, intent=True)), (5, BLANK), (7, Mark(claimed=True)), end=9)
+
+
+def test_a_changed_job_voids_ids_and_intents_and_nothing_else() -> None:
+    other = job_fingerprint("gemini-embedding-001", "https://api.example", 768, None)
+    with_intent = ledger(*FULL.entries[:3], (6, Mark(None, 7.0, 1, intent=True)), (7, Mark(claimed=True)), end=9)
+    kept, voided = usable(with_intent, other)
+    assert voided == 3
+    assert [entry.mark for entry in kept.entries] == [BLANK, BLANK, BLANK, BLANK, Mark(claimed=True)]
+    assert kept.runs == with_intent.runs
+    assert kept.job == other
+    assert usable(FULL, JOB) == (FULL, 0)
+
+
+@pytest.mark.parametrize("change", range(5))
+def test_everything_that_makes_a_result_usable_is_in_the_job_fingerprint(change: int) -> None:
+    same: list[str | int | None] = ["model", "https://api.example", 768, "CLUSTERING", "{}"]
+    changed = list(same)
+    changed[change] = None if change in (2, 3) else "other"
+    assert job_fingerprint(*same) != job_fingerprint(*changed)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.text(), max_size=4), st.lists(st.text(), max_size=4))
+def test_fingerprints_keep_the_boundaries_of_names(left: list[str], right: list[str]) -> None:
+    assert (fingerprint(*left) == fingerprint(*right)) == (left == right)
+
+
+A_JOB = Job("a", 5.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("recalled", "setting", "unclean", "expected"),
+    [
+        (Finished(), DEAD_LETTER, True, Skip()),
+        (BLANK, DEAD_LETTER, True, Start(1)),
+        (PENDING, DEAD_LETTER, True, Follow(A_JOB)),
+        (PENDING, RESUBMIT, False, Follow(A_JOB)),
+        (Mark(None, 5.0, 2, intent=True), RESUBMIT, True, Start(2)),
+        (Mark("a", 5.0, 2, intent=True), RESUBMIT, True, Start(2)),
+        (Mark(claimed=True), DEAD_LETTER, False, Start(1)),
+        (replace(PENDING, claimed=True), RESUBMIT, False, Follow(A_JOB)),
+    ],
+)
+def test_where_a_recalled_record_goes_on(
+    recalled: Mark | Finished, setting: OnUnknownSubmit, unclean: bool, expected: object
+) -> None:
+    assert resume(recalled, setting, unclean=unclean) == expected
+
+
+@pytest.mark.parametrize(("request_id", "job"), [(None, None), ("a", A_JOB)])
+@pytest.mark.parametrize("unclean", [True, False])
+def test_an_intent_is_a_dead_letter_where_the_setting_says_so(
+    request_id: str | None, job: Job | None, unclean: bool
+) -> None:
+    ending = resume(Mark(request_id, 5.0, 2, intent=True), DEAD_LETTER, unclean=unclean)
+    assert isinstance(ending, GiveUp)
+    assert (ending.reason, ending.attempts, ending.job) == (Reason.UNKNOWN_SUBMIT, 2, job)
+
+
+def test_a_claimed_record_that_crashed_the_worker_is_a_dead_letter_with_its_job() -> None:
+    ending = resume(replace(PENDING, claimed=True), RESUBMIT, unclean=True)
+    assert isinstance(ending, GiveUp)
+    assert (ending.reason, ending.job) == (Reason.INVALID_EVENT, A_JOB)
+
+
+def test_an_intent_keeps_the_id_that_it_replaces_until_its_own_is_known() -> None:
+    mark = intended(PENDING, 9.0, 3)
+    assert mark == Mark("a", 9.0, 3, intent=True)
+    assert submitted(Job("b", 9.0, 3)) == Mark("b", 9.0, 3)
+    assert intended(Mark(claimed=True), 9.0, 1).claimed
+
+
+def test_takeovers_without_a_hand_over_are_counted_until_the_offset_moves() -> None:
+    first = taken_over(FULL)
+    third = taken_over(taken_over(first))
+    assert (first.unclean, third.unclean) == (1, 3)
+    assert unclean_takeovers(third, third.offset) == 3
+    assert unclean_takeovers(third, third.offset + 1) == 0
+    assert suspects_end(taken_over(first)) == FULL.offset
+    assert suspects_end(third) == FULL.end
+
+
+def test_a_hand_over_is_used_up_by_the_next_owner() -> None:
+    found = replace(FULL, unclean=2, clean=True)
+    assert taken_over(found) == replace(FULL, unclean=0, clean=False)
+
+
+@pytest.mark.parametrize(
+    ("found", "first_start", "waived"),
+    [(None, True, True), (None, False, False), (FULL, False, False), (replace(FULL, clean=True), False, True)],
+)
+def test_the_takeover_wait_is_waived_only_where_nobody_can_post(
+    found: Ledger | None, first_start: bool, waived: bool
+) -> None:
+    assert waives_wait(found, first_start=first_start) is waived
+
+
+def test_an_owner_that_still_waits_itself_does_not_waive_the_wait_of_the_next() -> None:
+    assert not may_hand_over_clean(9.9, 10.0)
+    assert may_hand_over_clean(10.0, 10.0)
+
+
+class TestOverlay:
+    """A commit's outcome is unknown; memory (offsets, marks) is laid over what `committed()` says."""
+
+    def memory(self) -> OffsetRuns:
+        offsets = OffsetRuns(0)
+        for offset in (0, 1, 2, 3, 4):
+            offsets.started(offset)
+        return offsets
+
+    def test_ids_that_only_memory_knows_are_kept(self) -> None:
+        laid = overlay(ledger((0, BLANK), end=1), self.memory(), {0: PENDING, 3: PENDING})
+        assert [(entry.offset, entry.mark) for entry in laid.entries] == [
+            (0, PENDING),
+            (1, BLANK),
+            (2, BLANK),
+            (3, PENDING),
+            (4, BLANK),
+        ]
+        assert (laid.offset, laid.end) == (0, 5)
+
+    def test_finished_in_the_ledger_beats_memory(self) -> None:
+        laid = overlay(ledger((0, BLANK), (2, BLANK), end=4), self.memory(), {0: PENDING, 1: PENDING, 3: PENDING})
+        assert [entry.offset for entry in laid.entries] == [0, 2, 4]
+        assert laid.recall(1) == laid.recall(3) == Finished()
+
+    def test_what_the_ledger_knows_and_memory_does_not_stays(self) -> None:
+        laid = overlay(ledger((0, PENDING), (1, PENDING), end=2), self.memory(), {1: BLANK})
+        assert laid.recall(0) == PENDING
+        assert laid.recall(1) == BLANK, "an intent that memory has withdrawn comes back"
+
+    def test_everything_committed_leaves_nothing(self) -> None:
+        laid = overlay(ledger(end=5), self.memory(), {3: PENDING})
+        assert (laid.entries, laid.offset, laid.end) == ((), 5, 5)
+
+    @given(
+        started=st.sets(st.integers(0, 30), min_size=1),
+        data=st.data(),
+    )
+    def test_against_brute_force(self, started: set[int], data: st.DataObject) -> None:
+        offsets = OffsetRuns(0)
+        before = ledger_of(PLACE, JOB, OffsetRuns(0), {})
+        marks: dict[int, Mark] = {}
+        for offset in sorted(started):
+            offsets.started(offset)
+            if data.draw(st.booleans()):
+                marks[offset] = Mark(f"id-{offset}", 1.0, 1)
+        batch = data.draw(st.sets(st.sampled_from(sorted(started))))
+        committed = data.draw(st.booleans())
+        found = ledger_of(PLACE, JOB, offsets, marks, batch) if committed else before
+        laid = overlay(found, offsets, marks)
+        for offset in started:
+            done = committed and offset in batch
+            assert laid.recall(offset) == (Finished() if done else marks.get(offset, BLANK))
+        assert decode(encode(laid), PLACE, laid.offset) == laid
+
+
+def test_the_stored_length_of_an_id_is_what_the_codec_writes() -> None:
+    assert stored_length(uuid(7)) == 16
+    assert stored_length(uuid(0xABCDEF << 96).upper()) == 37
+    assert stored_length("x") == 2

@@ -1,0 +1,238 @@
+"""The ledger as the metadata of a committed offset: bytes in base64, because brokers count characters.
+
+    "ewl" version base64( crc32 head { mark run }* )
+
+    crc32   4 bytes, of the version and of everything behind the crc
+    head    37 bytes: fingerprints of cluster and topic (6 each), partition (4), offset (8), fingerprint of the job (6), clean and
+            unclean (1), newest submit time (4, seconds since the epoch), number of entries (2)
+    mark    1 byte of flags; then, for an intent or a job: attempt (1), seconds before the newest submit time (2); then the
+            request_id: 16 bytes where it is a UUID in its usual lowercase form, else its length (1) and itself
+    run     varint: how many offsets up to the next entry (or the end) are finished
+
+The first entry stands at the committed offset. Integers are big-endian; the base64 has no padding. Times are kept in whole
+seconds, rounded down, and at most 65,535 s (18 h) apart: results live for an hour, so that what is lost by it changes nothing.
+"""
+
+import re
+import struct
+from base64 import b64decode, b64encode
+from binascii import crc32
+from typing import Any
+
+from worker.core.answers import is_request_id
+from worker.core.ledger import BLANK, Entry, Ledger, Mark, Nothing, Place, Read, Refused, Void, fingerprint
+
+MAGIC = "ewl"
+VERSION = "1"
+MOST_RECORDS = 120
+"""In flight in one partition (`DESIGN.md`, section 3)."""
+DEFAULT_BUDGET = 4096
+"""Characters: `offset.metadata.max.bytes` of a broker that says nothing else."""
+LONGEST_METADATA = 65_536
+"""Characters read at most: far above 120 jobs with the longest ids (22,000)."""
+
+_HEAD = struct.Struct(">6s6sIQ6sBIH")
+_TIMING = struct.Struct(">BH")
+_CRC = struct.Struct(">I")
+_LONGEST_RUN = 4
+"""Bytes of a varint below `offset_runs.WIDEST_SPAN`."""
+_FIXED = _CRC.size + _HEAD.size
+_PER_RECORD = _LONGEST_RUN + 1 + _TIMING.size
+_UUID_BYTES = 16
+_LONGEST_ID = 1 + 128
+
+_UUID, _RAW, _INTENT, _CLAIMED = 1, 2, 4, 8
+_CLEAN, _MOST_UNCLEAN = 0x80, 0x7F
+_LATEST, _OLDEST_AGE, _MOST_ATTEMPTS = 2**32 - 1, 2**16 - 1, 255
+_MOST_OFFSET = 2**63 - 1
+_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+def stored_length(request_id: str) -> int:
+    """Bytes that an id takes in a ledger: 16 for a UUID, 1 + its length for any other."""
+    return _UUID_BYTES if _CANONICAL_UUID.fullmatch(request_id) else 1 + len(request_id)
+
+
+def in_flight_limit(budget: int, longest_id: int | None) -> int:
+    """How many records of a partition may be started and unpublished so that their ledger surely fits.
+
+    `budget` is in characters; `longest_id` is the largest `stored_length` seen, None while no id is known: then one record at a
+    time, whatever its id will be. 0: not even one is sure to fit. Holds for records taken up under `OffsetRuns.admits`.
+    """
+    room = _bytes_in(budget) - _FIXED
+    most = MOST_RECORDS if longest_id is not None else 1
+    return max(0, min(most, room // (_PER_RECORD + (_LONGEST_ID if longest_id is None else longest_id))))
+
+
+def smaller(budget: int) -> int:
+    """The budget to go on with, in characters, after a broker has refused one for its size."""
+    return budget // 2
+
+
+def encode(ledger: Ledger) -> str:
+    """The ledger as ASCII text. Raises ValueError for what is no ledger (entries out of order, an impossible id)."""
+    _check(ledger)
+    times = [_seconds(entry.mark) for entry in ledger.entries if _timed(entry.mark)]
+    newest = max(times, default=0)
+    unclean = min(ledger.unclean, _MOST_UNCLEAN) | (_CLEAN if ledger.clean else 0)
+    body = bytearray(
+        _HEAD.pack(*_standing(ledger.place, ledger.offset), ledger.job, unclean, newest, len(ledger.entries))
+    )
+    for index, (offset, mark) in enumerate(ledger.entries):
+        _put_mark(body, mark, newest)
+        stop = ledger.entries[index + 1].offset if index + 1 < len(ledger.entries) else ledger.end
+        _put_varint(body, stop - offset - 1)
+    return MAGIC + VERSION + _base64(_checksum(body) + body)
+
+
+def decode(metadata: str, place: Place, offset: int) -> Read:
+    """What the metadata of a partition's committed offset says. Never raises; work and memory grow with its length only.
+
+    Whether its request_ids are usable is asked separately (`ledger.usable`).
+    """
+    if not metadata.startswith(MAGIC):
+        return Nothing("another program's metadata" if metadata else "no metadata")
+    if len(metadata) > LONGEST_METADATA:
+        return Refused(f"its {len(metadata)} characters are more than any ledger has")
+    if not metadata.startswith(MAGIC + VERSION):
+        return Refused(
+            f"its version {metadata[len(MAGIC) : len(MAGIC) + 1]!r} is not {VERSION!r}: a newer worker wrote it, or it is cut off"
+        )
+    try:
+        raw = _bytes_of(metadata.removeprefix(MAGIC + VERSION))
+        return _Reader(raw).ledger(place, offset)
+    except (ValueError, IndexError, struct.error):
+        return Refused("it is damaged")
+
+
+def _check(ledger: Ledger) -> None:
+    stop = ledger.offset
+    for index, entry in enumerate(ledger.entries):
+        if entry.offset < stop or (index == 0 and entry.offset != ledger.offset):
+            raise ValueError(f"the entry at offset {entry.offset} is out of order")
+        request_id = entry.mark.request_id
+        if request_id is not None and not _CANONICAL_UUID.fullmatch(request_id) and not is_request_id(request_id):
+            raise ValueError(f"the request_id at offset {entry.offset} is none")
+        stop = entry.offset + 1
+    if (
+        not 0 <= ledger.offset <= ledger.end <= _MOST_OFFSET
+        or ledger.end < stop
+        or (not ledger.entries and ledger.end != stop)
+    ):
+        raise ValueError(f"the end {ledger.end} does not follow from offset {ledger.offset} and the entries")
+
+
+def _standing(place: Place, offset: int) -> tuple[bytes, bytes, int, int]:
+    return fingerprint(place.cluster), fingerprint(place.topic), place.partition, offset
+
+
+def _timed(mark: Mark) -> bool:
+    return mark.intent or mark.request_id is not None
+
+
+def _seconds(mark: Mark) -> int:
+    return int(max(0, min(mark.submitted_at, _LATEST)))
+
+
+def _put_mark(body: bytearray, mark: Mark, newest: int) -> None:
+    uuid = mark.request_id is not None and _CANONICAL_UUID.fullmatch(mark.request_id)
+    kind = 0 if mark.request_id is None else _UUID if uuid else _RAW
+    body.append(kind | (_INTENT if mark.intent else 0) | (_CLAIMED if mark.claimed else 0))
+    if _timed(mark):
+        attempt = max(0, min(mark.attempt, _MOST_ATTEMPTS))
+        body += _TIMING.pack(attempt, min(newest - _seconds(mark), _OLDEST_AGE))
+    if mark.request_id is not None and uuid:
+        body += bytes.fromhex(mark.request_id.replace("-", ""))
+    elif mark.request_id is not None:
+        body.append(len(mark.request_id))
+        body += mark.request_id.encode()
+
+
+def _put_varint(body: bytearray, number: int) -> None:
+    while number >= 0x80:
+        body.append(number & 0x7F | 0x80)
+        number >>= 7
+    body.append(number)
+
+
+def _bytes_in(budget: int) -> int:
+    """Bytes that fit into so many characters behind magic and version."""
+    return max(0, budget - len(MAGIC + VERSION)) * 3 // 4
+
+
+def _base64(raw: bytes) -> str:
+    return b64encode(raw).rstrip(b"=").decode()
+
+
+def _bytes_of(text: str) -> bytes:
+    """What the text encodes, behind its checksum. Raises ValueError where it is not exactly what `encode` writes."""
+    raw = b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), validate=True)
+    body = raw[_CRC.size :]
+    if _base64(raw) != text or raw[: _CRC.size] != _checksum(body):
+        raise ValueError("the checksum does not match")
+    return body
+
+
+def _checksum(body: bytes | bytearray) -> bytes:
+    return _CRC.pack(crc32(body, crc32(VERSION.encode())))
+
+
+class _Reader:
+    """Reads one ledger from its checked bytes. Raises ValueError, IndexError or struct.error where they make no sense."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._at = 0
+
+    def ledger(self, place: Place, offset: int) -> Ledger | Void:
+        *standing, job, unclean, newest, count = self._unpack(_HEAD)
+        expected = _standing(place, offset)
+        for name, found, wanted in zip(("cluster", "topic", "partition", "offset"), standing, expected, strict=True):
+            if found != wanted:
+                return Void(f"it was written for another {name}")
+        entries = []
+        end = offset
+        for _ in range(count):
+            entry = Entry(end, self._mark(newest))
+            entries.append(entry)
+            end += 1 + self._varint()
+        if self._at != len(self._raw) or end > _MOST_OFFSET:
+            raise ValueError("the entries do not end where the ledger ends")
+        return Ledger(place, offset, job, tuple(entries), end, unclean & _MOST_UNCLEAN, bool(unclean & _CLEAN))
+
+    def _mark(self, newest: int) -> Mark:
+        (flags,) = self._take(1)
+        kind, intent, claimed = flags & (_UUID | _RAW), bool(flags & _INTENT), bool(flags & _CLAIMED)
+        if flags & ~(_UUID | _RAW | _INTENT | _CLAIMED) or kind == _UUID | _RAW:
+            raise ValueError("an unknown kind of mark")
+        if not kind and not intent:
+            return Mark(claimed=True) if claimed else BLANK
+        attempt, age = self._unpack(_TIMING)
+        request_id = None
+        if kind == _UUID:
+            digits = self._take(_UUID_BYTES).hex()
+            request_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+        elif kind == _RAW:
+            request_id = self._take(self._take(1)[0]).decode("ascii")
+            if not is_request_id(request_id):
+                raise ValueError("an impossible request_id")
+        return Mark(request_id, float(max(0, newest - age)), attempt, intent, claimed)
+
+    def _varint(self) -> int:
+        number = 0
+        for shift in range(0, 63, 7):
+            (byte,) = self._take(1)
+            number |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return number
+        raise ValueError("a number without end")
+
+    def _unpack(self, form: struct.Struct) -> tuple[Any, ...]:
+        return form.unpack(self._take(form.size))
+
+    def _take(self, size: int) -> bytes:
+        taken = self._raw[self._at : self._at + size]
+        if len(taken) != size:
+            raise ValueError("it ends too early")
+        self._at += size
+        return taken
