@@ -18,6 +18,7 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no /d
 
 def environment(**more: str) -> dict[str, str]:
     plain = {name: text for name, text in os.environ.items() if not name.upper().startswith(("WORKER_", "SEGMIND_"))}
+    plain.pop("PYTHONUNBUFFERED", None)  # with it, nothing is left to be written when the interpreter ends
     return plain | {"WORKER_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1"} | more
 
 

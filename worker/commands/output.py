@@ -1,5 +1,6 @@
 """Standard output, which may be a full disk or a pipe that nobody reads any more."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +18,18 @@ def writing() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
+        forget_stdout()
         raise typer.Exit(1) from None
     except OSError as error:
+        forget_stdout()
         raise WorkerError(f"cannot write to stdout: {error.strerror or error}") from None
+
+
+def forget_stdout() -> None:
+    """Send what is still in the buffer nowhere: the interpreter writes it when it ends, and would complain once more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def say(line: str) -> None:
