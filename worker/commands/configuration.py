@@ -48,7 +48,7 @@ def run_until_done(main: Coroutine[Any, Any, Result]) -> Result:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """uvloop's, where it is to be had (not on Windows): a third less CPU an event than asyncio's own."""
+    """uvloop's, where it is to be had (not on Windows)."""
     try:
         from uvloop import new_event_loop  # noqa: PLC0415 - optional
     except ImportError:

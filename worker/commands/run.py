@@ -148,7 +148,7 @@ async def unless_stopped(work: Coroutine[Any, Any, Result], stop: asyncio.Event)
 
 def spare_the_collector() -> None:
     """What has been imported lives as long as the process: no collection needs to look at it again, and a worker makes few
-    cycles. Measured: 4 % less CPU an event."""
+    cycles. Three runs each way: 4 % less CPU an event on average, the ranges overlap."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
