@@ -1,8 +1,8 @@
 """The transport of the real API: aiohttp's connections behind httpx's seam, set up so that the key goes to one origin only.
 
 A transport of our own, because `httpx_aiohttp.AiohttpTransport` makes each URL and each header twice. CPU of the client process
-for a status call at 64 connections (min of 5 runs), the adapter's own work included, and for aiohttp alone beside it: 132 and 49 us
-with that transport, 86 and 41 us with this one, measured on one machine at different times.
+for a status call at 64 connections (min of 5 runs), the adapter's own work included, and for aiohttp alone beside it: 132 and 49
+us with that transport, 86 and 41 us with this one, measured on one machine at different times.
 """
 
 import base64
