@@ -186,8 +186,8 @@ def test_2000_mixed_events_through_faults_and_a_rebalance_all_end_where_they_mus
     for partition in range(PARTITIONS):
         twice = sorted(place.offset for place in tally.twice if place.partition == partition)
         assert windows(twice) <= interruptions, f"{interruptions} times in flight, but twice are {twice}"
-    # a job begun by one worker and ended by another counts its attempts anew
-    assert len(tally.too_few_attempts) <= first.dropped_in_flight
+    # a record that another worker takes up again, in flight or finished above the committed offset, counts its attempts anew
+    assert len(tally.too_few_attempts) <= first.dropped_in_flight + tally.duplicates
 
     # the money: all that has a vector (or an unusable one) was paid, nothing else; twice only where an answer was lost or
     # the rebalance cut a record off
