@@ -9,30 +9,28 @@ from typing import Any
 
 from worker.core.extraction import InputMapping, compile_mapping
 from worker.core.halting import Cause
+from worker.core.lease import Lease, lease_cap
+from worker.core.ledger import job_of
 from worker.core.pace import Pace
 from worker.core.partitions import Partitions
 from worker.core.polling import PollSchedule
-from worker.errors import ApiError, CommitAborted, Refused, Unanswered
+from worker.errors import ApiError, Refused, Unanswered, WorkerError
 from worker.gate.gate import Gate
+from worker.gate.leasehold import Leasehold
+from worker.gate.outbox import Outbox
 from worker.model import TopicPartition
+from worker.obstacles import obstacles
 from worker.pipeline import Pipeline
 from worker.ports import Clock, Codec, EmbeddingApi, Observer, Sink, Source
-from worker.settings import InputSettings, Settings
+from worker.settings import InputSettings, OnUnknownSubmit, OnUnreadableLedger, Settings
 from worker.stages.commit import Commit
 from worker.stages.consume import Consume
 from worker.stages.decode import Decode
 from worker.stages.poll import Poll
 from worker.stages.publish import Publish
+from worker.stages.recall import Recall
 from worker.stages.submit import Submit
-
-LOOK = 0.2
-"""Seconds between two looks whether `until_end` is reached."""
-
-LOOK_AT_GROUP = 2.0
-"""Seconds between two such looks while others have something left to do: each asks the brokers."""
-
-COMMITS_FAIL = 10.0
-"""Seconds without a commit after which the worker is not ready; a rebalance or a broker's restart is over by then."""
+from worker.until_end import UntilEnd
 
 CLOSE = 10.0
 """Most seconds that one adapter may take to close."""
@@ -43,7 +41,8 @@ STALLED = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """What a worker stands on. `partition_count`: all partitions of the input topics, whoever owns them."""
+    """What a worker stands on. `partition_count`: all partitions of the input topics, whoever owns them. `session_timeout`: the
+    group's, in seconds; it has to be the same in all workers of the group."""
 
     source: Source
     sink: Sink
@@ -52,6 +51,7 @@ class Ports:
     clock: Clock
     observer: Observer
     partition_count: int
+    session_timeout: float = 15.0
 
 
 class Worker:
@@ -62,19 +62,48 @@ class Worker:
         self._ports = ports
         self._draining = False
         self._started = False
-        self._partitions = Partitions()
         api, limits, clock, observer = settings.api, settings.limits, ports.clock, ports.observer
+        guarantees = settings.guarantees
+        cap = lease_cap(ports.session_timeout)
+        self._partitions = Partitions(
+            job_of(api), cap, discard=guarantees.on_unreadable_ledger is OnUnreadableLedger.DISCARD
+        )
+        self._leasehold = Leasehold(Lease(cap), clock, observer)
         pace = Pace(clock.monotonic(), settings.pace.requests_per_minute)
         self._gate = Gate(pace, ports.api, clock, observer, chance)
-        self._commit = Commit(ports.source, ports.sink, self._partitions, clock, observer, limits.commit_interval)
-        submit = Submit(ports.api, self._gate, self._partitions, clock, observer, api.attempts, chance)
+        self._commit = Commit(
+            ports.source,
+            ports.sink,
+            self._partitions,
+            Outbox(self._partitions),
+            self._leasehold,
+            clock,
+            observer,
+            limits.commit_interval,
+        )
+        recall = Recall(self._partitions, self._commit.recorded, guarantees.on_unknown_submit)
+        submit = Submit(
+            ports.api,
+            self._gate,
+            self._leasehold,
+            self._partitions,
+            clock,
+            observer,
+            api.attempts,
+            chance,
+            recorded=self._commit.recorded,
+            changed=self._commit.want,
+            strict=guarantees.on_unknown_submit is OnUnknownSubmit.DEAD_LETTER,
+        )
         self._pipeline = Pipeline(
+            recall,
             Decode(ports.codec, compile_mapping(input_mapping(settings.input)), api),
             submit,
             Poll(ports.api, self._gate, PollSchedule(), clock, observer, api.deadline, chance),
             Publish(ports.codec, settings.topics, api.model, clock),
             self._commit,
             attempts=api.attempts,
+            supersede=guarantees.supersede,
             clock=clock,
             observer=observer,
         )
@@ -83,12 +112,19 @@ class Worker:
             self._partitions,
             self._gate,
             limits,
+            clock,
             observer,
-            self._pipeline.run,
-            self._commit.now,
-            submit.may_be_left,
-            lambda owned: owned / max(1, ports.partition_count),
+            journey=self._pipeline.run,
+            is_finished=recall.is_finished,
+            commit_now=self._commit.now,
+            commit_first=self._commit.urge,
+            share=lambda owned: owned / max(1, ports.partition_count),
+            ordering=guarantees.ordering,
+            drain=guarantees.drain,
         )
+        submit.when_answered = self._consume.look_again
+        self._commit.when_settled = self._consume.admit_more
+        self._leasehold.renew = self._commit.urge
         self._gate.when_healed = self._consume.admit_more
         self._gate.when_refused_again = self._consume.admit_another
 
@@ -108,21 +144,15 @@ class Worker:
 
     def not_ready(self) -> Sequence[str]:
         """Why this worker does not take events now, one sentence each; empty: it does."""
-        reasons = []
-        if not self._started:
-            reasons.append("starting: the worker has not joined its group yet")
-        elif not len(self._partitions):
+        reasons = [] if self._started else ["starting: the worker has not joined its group yet"]
+        if self._started and not len(self._partitions):
             reasons.append("no partitions: the group has assigned none to this worker (more replicas than partitions?)")
         if self._draining:
             reasons.append("draining: the worker is stopping")
-        if self._gate.halted:
-            reasons.append(f"halted for {self._gate.halted_seconds:.0f} s: {self._gate.halted}")
-        failing = self._commit.failing
-        if failing and (seconds := self._ports.clock.monotonic() - failing.since) > COMMITS_FAIL:
-            reasons.append(f"commits have failed for {seconds:.0f} s: {failing.detail}")
-        if self._pipeline.stuck:
-            reasons.append(self._pipeline.stuck)
-        return reasons
+        return [
+            *reasons,
+            *obstacles(self._gate, self._commit, self._partitions, self._leasehold, self._ports.clock),
+        ] + [sentence for sentence in (self._pipeline.stuck,) if sentence]
 
     async def run(self, stop: asyncio.Event, until: Mapping[TopicPartition, int] | None = None) -> None:
         """Work until `stop` is set, or until all below the offsets `until` is finished. Then drain, commit and leave.
@@ -140,10 +170,18 @@ class Worker:
             if starting.done():
                 endings.append(asyncio.create_task(self._ports.source.wait_failed()))
                 if until is not None:
-                    endings.append(asyncio.create_task(self._reached(until)))
+                    end = UntilEnd(
+                        self._ports.source, self._consume, self._gate, self._ports.clock, self._settings.api.deadline
+                    )
+                    endings.append(asyncio.create_task(end.reached(until)))
                 await self._first_of(*endings)
             starting.cancel()
             await self._drain()
+        except WorkerError:
+            raise
+        except Exception as error:
+            self._consume.crash(error)
+            raise
         finally:
             for task in (starting, *endings):
                 task.cancel()
@@ -176,42 +214,6 @@ class Worker:
             self._gate.halt(unreachable(error))
         except ApiError:
             return  # it answers, if not as the contract says: the calls that matter will tell
-
-    async def _reached(self, until: Mapping[TopicPartition, int]) -> None:
-        """Return when all below the offsets `until` is finished, by this worker or by others of its group.
-
-        What this worker owns is finished when it has been read and nothing is in work. Of the rest only the committed offset is
-        known, which stays below an end that consists of transaction markers: where it has not moved for longer than a job may
-        take (`api.deadline`, and a minute for its partition to change hands), nothing is left there, or nobody can do it.
-        """
-        clock, patience = self._ports.clock, self._settings.api.deadline + 60.0
-        known: Mapping[TopicPartition, int] = {}
-        moved, pause = clock.monotonic(), LOOK
-        while True:
-            await clock.sleep(pause)
-            others, pause = await self._not_owned(until), LOOK
-            if others is None or self._gate.halted:
-                moved = clock.monotonic()
-            if others is None:
-                continue
-            found = {**known, **await self._ports.source.committed(others)} if others else known
-            if all(found.get(where, -1) >= until[where] for where in others):
-                return
-            if found != known:
-                known, moved = found, clock.monotonic()
-            if clock.monotonic() - moved > patience:
-                return
-            pause = LOOK_AT_GROUP
-
-    async def _not_owned(self, until: Mapping[TopicPartition, int]) -> Sequence[TopicPartition] | None:
-        """Those that this worker does not own and that held anything; None while something is left in those that it owns."""
-        try:
-            positions = await self._ports.source.positions()
-        except CommitAborted:
-            return None  # it is out of the group, and joins again
-        if not self._consume.idle or any(positions[where] < until.get(where, 0) for where in positions):
-            return None
-        return [where for where, end in until.items() if end > 0 and where not in positions]
 
     async def _drain(self) -> None:
         self._draining = True

@@ -12,7 +12,10 @@ WorkerError
 |   `-- ProtocolError     a success whose body is not what the contract says
 |-- CommitError
 |   |-- CommitAborted     the batch does not stand: build a new one of what is not published
+|   |-- CommitUnknown     the batch may or may not stand: settle, read what is committed, then go on
+|   |-- MetadataTooLarge  the batch does not stand: its ledgers are longer than the broker takes
 |   `-- MessageRefused    the broker will never take one message of the batch
+|-- Superseded            a newer text of the record's key has come (raised by submit, caught by the pipeline only)
 `-- Rejected              the record ends as a dead letter (raised by stages, caught by the pipeline only)
 """
 
@@ -96,6 +99,14 @@ class CommitAborted(CommitError):
     """The batch did not come to stand; what is not published of it must go into a new batch built from the present ownership."""
 
 
+class CommitUnknown(CommitError):
+    """The transaction may have been committed. Nothing of it may be sent again before that is known."""
+
+
+class MetadataTooLarge(CommitError):
+    """The broker takes less metadata with an offset than the batch has for some partition (`offset.metadata.max.bytes`)."""
+
+
 class MessageRefused(CommitError):
     """The broker refuses messages of the batch for good (too large). `indexes` point into `Batch.messages`; no position of the
     batch has been committed."""
@@ -103,6 +114,10 @@ class MessageRefused(CommitError):
     def __init__(self, detail: str, indexes: Sequence[int], *, published: Collection[int] = ()) -> None:
         super().__init__(detail, published=published)
         self.indexes = tuple(indexes)
+
+
+class Superseded(WorkerError):
+    """A newer text of the record's key has come: this one is not submitted."""
 
 
 class Rejected(WorkerError):

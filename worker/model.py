@@ -152,6 +152,7 @@ class OutcomeKind(StrEnum):
     DEAD_LETTER = "dead_letter"
     TOMBSTONE = "tombstone"
     SKIPPED = "skipped"
+    SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +166,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A committed offset (the next one to be read) and its metadata (where the ledger will live)."""
+    """A committed offset (the next one to be read) and its metadata (where the ledger lives)."""
 
     offset: int
     metadata: str = ""
@@ -191,7 +192,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A partition newly owned: its number (unique in this process, growing), and the committed position it starts from."""
+    """A partition newly owned: its number (unique in this process, growing), the committed position it starts from with its
+    metadata, and where it is: the cluster's id, and the topic's id (its name where the brokers know no ids)."""
 
     number: int
     start: Position
+    cluster: str = ""
+    topic_id: str = ""

@@ -13,6 +13,29 @@ class Assigned:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """A ledger was read: what the new owner of a partition knows. `problem`: why a ledger counts as none, if it does; `voided`:
+    request_ids made for another model or configuration, which are submitted again; `clean`: it was handed over in order."""
+
+    partition: TopicPartition
+    offset: int
+    unfinished: int
+    jobs: int
+    voided: int
+    clean: bool
+    unclean_takeovers: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """The effective lease has changed: POSTs start within `seconds` of the start of the last commit."""
+
+    seconds: float
+    transaction_p99: float
+
+
+@dataclass(frozen=True, slots=True)
 class Dropped:
     """Partitions left this worker; `in_flight` records of theirs were dropped, the next owner takes them up."""
 
@@ -98,5 +121,17 @@ class CommitFailed:
 
 
 Notice = (
-    Assigned | Dropped | Submitted | Polled | Fetched | Retried | Throttled | Halted | Healed | Ended | CommitFailed
+    Assigned
+    | Recalled
+    | Leased
+    | Dropped
+    | Submitted
+    | Polled
+    | Fetched
+    | Retried
+    | Throttled
+    | Halted
+    | Healed
+    | Ended
+    | CommitFailed
 )

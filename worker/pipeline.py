@@ -1,15 +1,19 @@
-"""The journey of one record, the verbs in order. One coroutine per record, no queues between the stages."""
+"""The journey of one record, the verbs in order. One coroutine per record, no queues between the stages.
+
+consume comes before: it starts the coroutine, unless the ledger says that the record is finished."""
 
 from dataclasses import replace
 
-from worker.errors import MessageRefused, Rejected
-from worker.model import Outcome, Reason, Record, TextEvent
+from worker.core.ledger import Follow, Start
+from worker.errors import MessageRefused, Rejected, Superseded
+from worker.model import Outcome, OutcomeKind, Reason, Record, TextEvent
 from worker.notices import CommitFailed, Ended
 from worker.ports import Clock, Observer
 from worker.stages.commit import Commit
 from worker.stages.decode import Decode
 from worker.stages.poll import JobLostError, Poll
 from worker.stages.publish import Publish
+from worker.stages.recall import Recall
 from worker.stages.submit import Submit
 
 KEY_BYTES = 1024
@@ -20,10 +24,11 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 
 
 class Pipeline:
-    """decode, submit, poll, publish, commit: every record ends in exactly one outcome."""
+    """recall, decode, submit, poll, publish, commit: every record ends in exactly one outcome."""
 
     def __init__(
         self,
+        recall: Recall,
         decode: Decode,
         submit: Submit,
         poll: Poll,
@@ -31,15 +36,18 @@ class Pipeline:
         commit: Commit,
         *,
         attempts: int,
+        supersede: bool,
         clock: Clock,
         observer: Observer,
     ) -> None:
+        self._recall = recall
         self._decode = decode
         self._submit = submit
         self._poll = poll
         self._publish = publish
         self._commit = commit
         self._attempts = attempts
+        self._supersede = supersede
         self._clock = clock
         self._observer = observer
         self._refused: dict[tuple[object, ...], str] = {}
@@ -56,28 +64,38 @@ class Pipeline:
         started = self._clock.monotonic()
         event = None
         try:
+            known = await self._recall(record)
             if record.value is None:
+                self._is_newest(record)
                 outcome = self._publish.tombstone(record)
             else:
                 event = await self._decode(record, record.value)
-                outcome = await self._embed(record, event)
-            await self._commit(record, outcome)
+                self._is_newest(record)
+                outcome = await self._embed(record, event, known)
+            outcome = await self._commit(record, outcome)
         except (Rejected, MessageRefused) as error:
             outcome = await self._dead_letter(record, as_rejected(error), event)
         self._observer.notice(Ended(record, outcome.kind, outcome.reason, self._clock.monotonic() - started))
 
-    async def _embed(self, record: Record, event: TextEvent) -> Outcome:
-        """The vector: one job after the other until one of them brings it. Raises Rejected when the attempts are used up."""
+    def _is_newest(self, record: Record) -> None:
+        """Where the setting says so, older vectors of the same key need not be published any more."""
+        if self._supersede:
+            self._commit.supersede(record)
+
+    async def _embed(self, record: Record, event: TextEvent, known: Follow | Start) -> Outcome:
+        """The vector: one job after the other until one of them brings it, beginning with the one that the ledger knows. Raises
+        Rejected when the attempts are used up."""
         request = self._decode.request(event)
-        attempt = 1
         while True:
-            job = await self._submit(record, request, attempt)
             try:
+                job = known.job if isinstance(known, Follow) else await self._submit(record, request, known.attempt)
                 completed = await self._poll(record, job)
             except JobLostError as lost:
-                if lost.counted and job.attempt >= self._attempts:
+                if lost.counted and lost.attempt >= self._attempts:
                     raise lost.rejection from None
-                attempt = job.attempt + lost.counted
+                known = Start(lost.attempt + lost.counted)
+            except Superseded:
+                return Outcome(OutcomeKind.SUPERSEDED, None)
             else:
                 return self._publish.vector(record, event, request, job, completed)
 

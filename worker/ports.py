@@ -58,6 +58,10 @@ class Source(Protocol):
     async def positions(self) -> Mapping[TopicPartition, int]:
         """The next offset to be handed over, of each owned partition (past transaction markers and gaps)."""
 
+    async def recall(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        """The committed positions of these, with metadata, once no transaction over them is undecided. Raises CommitAborted where
+        one of them cannot be told at the moment; an error never means "no offset"."""
+
     async def committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """What the group has committed for these, whoever owns them. Left out: what has no committed offset, and what cannot
         be known at the moment (no answer, no group). Raises nothing."""
@@ -81,10 +85,16 @@ class Sink(Protocol):
     async def commit(self, batch: Batch) -> None:
         """Publish all messages, then (or in the same transaction) commit the positions.
 
-        Returns when both are durable. Raises MessageRefused or CommitAborted; in both cases no position is known to be
-        committed. With at-least-once delivery the error's `published` names the messages that are durable all the same, without
-        those that must be repeated because an earlier one with their topic and key is not.
+        Returns when both are durable. Raises MessageRefused, MetadataTooLarge or CommitAborted; in all three cases the batch does
+        not stand. Raises CommitUnknown where that cannot be told: then nothing more may be committed until `settle` has returned
+        and the committed positions have been read. With at-least-once delivery nothing is unknown, and the error's `published`
+        names the messages that are durable all the same, without those that must be repeated because an earlier one with their
+        topic and key is not.
         """
+
+    async def settle(self) -> None:
+        """Make sure that no transaction of this sink is undecided: what `Source.recall` tells from then on is final. Does
+        nothing with at-least-once delivery. Raises CommitAborted where it cannot be done at the moment: try again."""
 
     async def close(self) -> None:
         """Free everything; what was not committed is not published. May be called twice."""
@@ -124,6 +134,9 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Seconds that only grow."""
+
+    def boottime(self) -> float:
+        """Seconds that only grow, and that go on while the machine sleeps where the system can tell them: for leases."""
 
     def epoch(self) -> float:
         """Seconds since 1970, by the wall clock."""

@@ -3,17 +3,21 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka import TopicPartition as ClientPartition
 
-from tests.fakes.broker import FakeBroker
+from tests.fakes.broker import FakeBroker, Unknown
+from tests.fakes.kafka.group import GroupMetadata
+from tests.fakes.kafka.transactions import Transaction
 from tests.kafka.fixtures import TopicFactory
-from worker.adapters.kafka import KafkaSink, KafkaSource, Topics
+from worker.adapters.kafka import KafkaSink, KafkaSource, Topics, TransactionalSink
+from worker.adapters.kafka.commits import client_partitions
+from worker.adapters.kafka.properties import transactional_properties
 from worker.adapters.kafka.records import record_of
-from worker.model import Batch, Membership, Message, Position, Record, TopicPartition
+from worker.model import Assignment, Batch, Membership, Message, Position, Record, TopicPartition
 from worker.ports import Listener, Sink, Source
 from worker.settings.sections import KafkaSettings, StartFrom
 
@@ -28,9 +32,21 @@ class Cluster(Protocol):
 
     def source(self, group: str, topic: str, start_from: StartFrom | None = StartFrom.EARLIEST) -> Source: ...
 
-    def sink(self, source: Source | None = None) -> Sink: ...
+    def sink(self, source: Source | None = None) -> Sink:
+        """At least once; without a source it only publishes."""
 
-    async def read(self, topic: str, count: int) -> list[Record]: ...
+    def transactional(self, group: str) -> Sink:
+        """Exactly once."""
+
+    def unsure(self, group: str) -> Sink:
+        """Exactly once, but each commit ends with CommitUnknown (or, at times, in order): it may stand or not."""
+
+    async def undecided(self, batch: Batch) -> Callable[[], Awaitable[None]]:
+        """A dead worker's transaction: messages and positions were sent, and nobody has decided it. The call of what is returned
+        has it aborted, as brokers do in the end."""
+
+    async def read(self, topic: str, count: int) -> list[Record]:
+        """What `read_committed` readers see, at least `count` records where they come in time."""
 
     async def committed(self, group: str, topic: str) -> Mapping[TopicPartition, Position]: ...
 
@@ -69,6 +85,27 @@ class FakeCluster:
 
     def sink(self, source: Source | None = None) -> Sink:
         return self.broker.sink(no_commit if source is None else source.commit)
+
+    def transactional(self, group: str) -> Sink:
+        return self.broker.transactional_sink()
+
+    def unsure(self, group: str) -> Sink:
+        self.broker.faults.unknown_commit.extend([Unknown.APPLIED, Unknown.LOST, Unknown.LATE])
+        return self.broker.transactional_sink()
+
+    async def undecided(self, batch: Batch) -> Callable[[], Awaitable[None]]:
+        group = batch.membership.group
+        assert isinstance(group, GroupMetadata)
+        transaction = Transaction(self.broker.coordinator.init("dead"))
+        self.broker.coordinator.join(transaction)
+        for message in batch.messages:
+            self.broker.produce(message, transaction)
+        self.broker.send_offsets(transaction, batch.positions, group)
+
+        async def decide() -> None:
+            self.broker.coordinator.end(transaction, committed=False)
+
+        return decide
 
     async def read(self, topic: str, count: int) -> list[Record]:
         return self.broker.records(topic)
@@ -114,6 +151,24 @@ class KafkaCluster:
     def sink(self, source: Source | None = None) -> Sink:
         return KafkaSink(self.settings("unused"), no_commit if source is None else source.commit, log=log)
 
+    def transactional(self, group: str) -> Sink:
+        return TransactionalSink(self.settings(group), log=log)
+
+    def unsure(self, group: str) -> Sink:
+        # the request goes out, and nobody waits for its answer
+        return TransactionalSink(self.settings(group), log=log, commit_timeout=0.0)
+
+    async def undecided(self, batch: Batch) -> Callable[[], Awaitable[None]]:
+        properties = transactional_properties(self.settings("unused"), f"dead-{uuid.uuid4().hex}")
+        dead = await asyncio.to_thread(begun, properties, batch)
+
+        async def decide() -> None:
+            successor = Producer(properties)
+            await asyncio.to_thread(successor.init_transactions, _READ_SECONDS)
+            dead.purge()
+
+        return decide
+
     async def read(self, topic: str, count: int) -> list[Record]:
         return await asyncio.to_thread(self._read, topic, count)
 
@@ -158,6 +213,18 @@ class KafkaCluster:
         )
 
 
+def begun(properties: dict[str, Any], batch: Batch) -> Producer:
+    """A producer with an open transaction."""
+    producer = Producer(properties)
+    producer.init_transactions(_READ_SECONDS)
+    producer.begin_transaction()
+    for message in batch.messages:
+        producer.produce(message.topic, message.value, message.key)
+    producer.send_offsets_to_transaction(client_partitions(batch.positions), batch.membership.group, _READ_SECONDS)
+    producer.flush(_READ_SECONDS)
+    return producer
+
+
 class Recorder:
     """A listener that keeps what it hears, and resumes what it is given unless told not to."""
 
@@ -167,10 +234,12 @@ class Recorder:
         self.records: list[Record] = []
         self.numbers: dict[TopicPartition, int] = {}
         self.starts: dict[TopicPartition, Position] = {}
+        self.assignments: dict[TopicPartition, Assignment] = {}
         self.revocations: list[TopicPartition] = []
         self.losses: list[TopicPartition] = []
 
-    def assigned(self, assignments: Mapping[TopicPartition, Any]) -> None:
+    def assigned(self, assignments: Mapping[TopicPartition, Assignment]) -> None:
+        self.assignments.update(assignments)
         for partition, assignment in assignments.items():
             self.numbers[partition] = assignment.number
             self.starts[partition] = assignment.start

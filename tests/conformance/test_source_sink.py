@@ -1,15 +1,12 @@
 """The ports `Source` and `Sink`: what holds on the fake holds on the embedded broker and on a real Kafka."""
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from tests.conformance.clusters import Cluster, FakeCluster, KafkaCluster, Recorder, listener, publish
-from tests.kafka.backend import TestKafka
-from tests.kafka.fixtures import TopicFactory
-from worker.emulator.broker import EmbeddedBroker
+from tests.conformance.clusters import Cluster, Recorder, listener, publish
+from tests.conformance.steps import commit, joined, numbered, offsets, until
+from worker.core.takeover import first_metadata
 from worker.errors import CommitAborted, MessageRefused, StartError
 from worker.model import Batch, Membership, Message, Position, Record, TopicPartition
 from worker.ports import Source
@@ -17,85 +14,8 @@ from worker.settings.sections import StartFrom
 
 _FIVE_MEGABYTES = 5 * 1024 * 1024
 
-REAL = pytest.mark.real_kafka
-EVERYWHERE = ["fake", "embedded", pytest.param("kafka", marks=REAL), pytest.param("kafka_new_protocol", marks=REAL)]
 # the embedded broker has no topic configuration, makes unknown topics by itself, and loses records of 5 MB
-FAITHFUL = ["fake", pytest.param("kafka", marks=REAL)]
-
-
-@pytest.fixture(scope="module")
-def embedded() -> Iterator[tuple[str, TopicFactory]]:
-    """The embedded broker, for all tests of this module."""
-    with EmbeddedBroker() as broker:
-        address = broker.start()
-
-        def topics(label: str = "topic", *, partitions: int = 1, config: object = None) -> str:
-            name = f"{label}-{uuid.uuid4().hex[:12]}"
-            broker.create_topic(name, partitions)
-            return name
-
-        yield address, topics
-
-
-@pytest.fixture(params=EVERYWHERE)
-def cluster(request: pytest.FixtureRequest) -> Cluster:
-    if request.param == "fake":
-        return FakeCluster()
-    if request.param == "embedded":
-        address, embedded_topics = request.getfixturevalue("embedded")
-        return KafkaCluster(address, embedded_topics, "consumer")
-    kafka: TestKafka = request.getfixturevalue("kafka")
-    topics: TopicFactory = request.getfixturevalue("topics")
-    if request.param == "kafka_new_protocol" and kafka.backend == "given":
-        pytest.skip("the given broker may be older than group.protocol=consumer")
-    return KafkaCluster(kafka.bootstrap_servers, topics, "classic" if request.param == "kafka" else "consumer")
-
-
-@pytest.fixture
-def group() -> str:
-    return f"group-{uuid.uuid4().hex[:12]}"
-
-
-@pytest.fixture
-async def closing() -> AsyncIterator[list[Source]]:
-    """Sources put in here are closed at the end."""
-    sources: list[Source] = []
-    yield sources
-    for source in reversed(sources):
-        await source.close()
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # the condition is set by other threads' work
-            await asyncio.sleep(0.005)
-
-
-def numbered(topic: str, count: int) -> list[Message]:
-    return [Message(topic, b"key", b"%d" % number, ()) for number in range(count)]
-
-
-async def joined(
-    cluster: Cluster,
-    group: str,
-    topic: str,
-    closing: list[Source],
-    *,
-    start_from: StartFrom | None = StartFrom.EARLIEST,
-    resume: bool = True,
-    partitions: int = 1,
-) -> tuple[Source, Recorder]:
-    """A started source that has been given partitions."""
-    source = cluster.source(group, topic, start_from)
-    recorder = Recorder(source, resume=resume)
-    closing.append(source)
-    await source.start(listener(recorder))
-    await until(lambda: len(recorder.starts) >= partitions)
-    return source, recorder
-
-
-async def commit(source: Source, partition: TopicPartition, offset: int, metadata: str = "") -> None:
-    await source.commit({partition: Position(offset, metadata)}, await source.snapshot())
+FAITHFUL = ["fake", pytest.param("kafka", marks=pytest.mark.real_kafka)]
 
 
 async def test_a_new_group_needs_no_start_from_for_an_empty_topic(
@@ -103,8 +23,24 @@ async def test_a_new_group_needs_no_start_from_for_an_empty_topic(
 ) -> None:
     topic = cluster.topic(partitions=2)
     _, recorder = await joined(cluster, group, topic, closing, start_from=None, partitions=2)
-    assert set(recorder.starts.values()) == {Position(0)}
-    assert set((await cluster.committed(group, topic)).values()) == {Position(0)}
+    assert set(offsets(recorder.starts).values()) == {0}
+    assert await cluster.committed(group, topic) == recorder.starts
+
+
+async def test_first_offsets_carry_an_empty_ledger_of_their_place(
+    cluster: Cluster, group: str, closing: list[Source]
+) -> None:
+    topic, other = cluster.topic(partitions=3), cluster.topic()
+    _, recorder = await joined(cluster, group, topic, closing, partitions=3)
+    _, elsewhere = await joined(cluster, f"{group}-other", other, closing)
+    for partition, assignment in recorder.assignments.items():
+        expected = first_metadata(assignment.cluster, assignment.topic_id, partition.partition, 0)
+        assert assignment.start == Position(0, expected)
+    [place] = {(assignment.cluster, assignment.topic_id) for assignment in recorder.assignments.values()}
+    [other_place] = {(assignment.cluster, assignment.topic_id) for assignment in elsewhere.assignments.values()}
+    assert all(place)
+    assert place[0] == other_place[0]
+    assert place[1] != other_place[1]
 
 
 async def test_a_new_group_without_start_from_is_refused_where_records_are(cluster: Cluster, group: str) -> None:
@@ -126,8 +62,8 @@ async def test_latest_is_committed_before_anything_arrives(cluster: Cluster, gro
     topic = cluster.topic()
     await publish(cluster, *numbered(topic, 3))
     _, recorder = await joined(cluster, group, topic, closing, start_from=StartFrom.LATEST)
-    assert recorder.starts == {TopicPartition(topic, 0): Position(3)}
-    assert await cluster.committed(group, topic) == {TopicPartition(topic, 0): Position(3)}
+    assert offsets(recorder.starts) == {TopicPartition(topic, 0): 3}
+    assert await cluster.committed(group, topic) == recorder.starts
     await publish(cluster, Message(topic, None, b"new", ()))
     await until(lambda: recorder.records)
     assert [record.value for record in recorder.records] == [b"new"]
@@ -141,8 +77,10 @@ async def test_a_partition_without_offset_in_a_known_group_is_read_from_its_begi
     await publish(cluster, *(Message(topic, key, b"", ()) for key in keys))
     cluster.reset(group, topic, 1)  # partition 0 only
     _, recorder = await joined(cluster, group, topic, closing, start_from=StartFrom.LATEST, partitions=2)
-    assert recorder.starts == {TopicPartition(topic, 0): Position(1), TopicPartition(topic, 1): Position(0)}
-    assert (await cluster.committed(group, topic))[TopicPartition(topic, 1)] == Position(0)
+    reset, fresh = TopicPartition(topic, 0), recorder.assignments[TopicPartition(topic, 1)]
+    assert (recorder.starts[reset], fresh.start.offset) == (Position(1), 0)
+    assert fresh.start.metadata == first_metadata(fresh.cluster, fresh.topic_id, 1, 0)
+    assert await cluster.committed(group, topic) == recorder.starts
     await until(lambda: len(recorder.records) == 19)
 
 
@@ -351,7 +289,7 @@ async def test_a_batch_whose_offsets_are_refused_tells_that_its_messages_are_pub
         await sink.commit(Batch(numbered(output, 3), {partition: Position(4)}, stale))
     assert aborted.value.published == {0, 1, 2}
     assert len(await cluster.read(output, 3)) == 3
-    assert await cluster.committed(group, topic) == {partition: Position(0)}
+    assert offsets(await cluster.committed(group, topic)) == {partition: 0}
     await sink.close()
 
 
@@ -413,7 +351,7 @@ async def test_a_message_over_the_topics_limit_is_named_and_its_neighbours_are_n
         await sink.commit(Batch(messages, {TopicPartition(topic, 0): Position(9)}, await source.snapshot()))
     assert refused.value.indexes == (3, 7)
     assert refused.value.published == {0, 1, 2, 4, 5, 6, 8, 9}
-    assert await cluster.committed(group, topic) == {TopicPartition(topic, 0): Position(0)}
+    assert offsets(await cluster.committed(group, topic)) == {TopicPartition(topic, 0): 0}
     published = {record.key for record in await cluster.read(output, 8)}
     assert published == {message.key for message in messages} - {b"3", b"7"}
     await sink.close()
@@ -433,7 +371,7 @@ async def test_a_missing_output_topic_aborts_the_commit_and_names_the_command_th
         await sink.commit(batch)
     assert aborted.value.published == {0, 1, 3}
     assert len(await cluster.read(output, 3)) == 3
-    assert await cluster.committed(group, topic) == {TopicPartition(topic, 0): Position(0)}
+    assert offsets(await cluster.committed(group, topic)) == {TopicPartition(topic, 0): 0}
     await sink.close()
 
 

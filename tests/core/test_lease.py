@@ -1,6 +1,4 @@
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from worker.core.lease import LONGEST_CAP, Lease, lease_cap
 
@@ -14,10 +12,9 @@ def leased(*times: float, cap: float = 10.0) -> Lease:
     return lease
 
 
-def test_without_a_commit_there_is_no_lease_and_one_is_wanted_at_once() -> None:
+def test_without_a_commit_there_is_no_lease() -> None:
     lease = Lease(10.0)
     assert not lease.may_post(0.0)
-    assert lease.renew_in(0.0) == 0.0
 
 
 def test_the_lease_counts_from_the_start_of_the_transaction_not_from_its_answer() -> None:
@@ -92,54 +89,5 @@ def test_a_forfeited_lease_comes_back_with_the_next_commit_only() -> None:
     lease = leased(0.1)
     lease.forfeit()
     assert not lease.may_post(0.2)
-    assert lease.renew_in(0.2) == 0.0
     lease.committed(0.3, 0.4)
     assert lease.may_post(0.5)
-
-
-def test_it_is_renewed_halfway_so_that_a_transaction_of_twice_the_p99_is_in_time() -> None:
-    lease = leased(0.5)
-    assert lease.renew_in(0.25) == pytest.approx(0.75)
-    assert lease.renew_in(1.5) == 0.0
-    assert lease.renew_in(0.0) + 2 * lease.transaction_p99 <= lease.length
-
-
-def test_records_wait_for_one_cap_after_an_assignment_unless_it_is_waived() -> None:
-    lease = Lease(2.7)
-    assert lease.postable_at(100.0, waived=False) == 102.7
-    assert lease.postable_at(100.0, waived=True) == 100.0
-
-
-@given(
-    session=st.floats(1.0, 60.0),
-    times=st.lists(st.tuples(st.floats(0.0, 20.0), st.floats(0.0, 20.0)), min_size=1, max_size=150),
-    asked=st.floats(0.0, 40.0),
-)
-def test_no_post_starts_a_cap_or_more_after_the_start_of_the_last_commit(
-    session: float, times: list[tuple[float, float]], asked: float
-) -> None:
-    """What rule 5b rests on: the next owner is assigned after that start, and waits for one cap."""
-    lease = Lease(lease_cap(session))
-    now, last = 0.0, 0.0
-    for pause, took in times:
-        last, now = now + pause, now + pause + took
-        lease.committed(last, now)
-        taken = sorted(took for _, took in times)
-        assert min(1.0, lease.cap) <= lease.length <= lease.cap
-        assert lease.transaction_p99 <= taken[-1] + 1e-6
-    now += asked
-    if lease.may_post(now):
-        assert now < last + lease.cap
-        assert now < lease.postable_at(last, waived=False)
-    elif now - last < min(1.0, lease.cap) - 1e-6:
-        pytest.fail("a lease of the shortest length is refused")
-
-
-@given(st.lists(st.floats(0.0, 5.0), min_size=1, max_size=200))
-def test_the_p99_is_the_nearest_rank_of_the_last_hundred(times: list[float]) -> None:
-    lease = Lease(10.0)
-    for index, time in enumerate(times):
-        lease.committed(index / 10, index / 10 + time)
-    recent = sorted(times[-100:])
-    rank = next(n for n in range(1, len(recent) + 1) if n >= 0.99 * len(recent))
-    assert lease.transaction_p99 == pytest.approx(recent[rank - 1], abs=1e-6)

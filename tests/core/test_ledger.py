@@ -9,15 +9,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from worker.core.ledger import (
     BLANK,
+    Entry,
     Finished,
     Follow,
     GiveUp,
     Ledger,
     Mark,
-    OnUnknownSubmit,
     Place,
     Skip,
     Start,
+    Void,
     fingerprint,
     intended,
     job_fingerprint,
@@ -27,17 +28,21 @@ from worker.core.ledger import (
     usable,
 )
 from worker.core.ledger_codec import decode, encode, in_flight_limit, stored_length
+from worker.core.ledger_fit import encode_within
 from worker.core.offset_runs import WIDEST_SPAN, OffsetRuns, Run
 from worker.core.takeover import (
+    TakenOver,
+    first_metadata,
     may_hand_over_clean,
-    overlay,
     restored,
     suspects_end,
+    take_over,
     taken_over,
     unclean_takeovers,
     waives_wait,
 )
-from worker.model import Job, Reason
+from worker.model import Assignment, Job, Position, Reason, TopicPartition
+from worker.settings.sections import OnUnknownSubmit
 
 PLACE = Place("cluster", "topic", 3)
 JOB = job_fingerprint("gemini-embedding-001", "https://api.example", None, None)
@@ -114,14 +119,14 @@ class Takeovers(RuleBasedStateMachine):
         if kind == 0:
             self.marks[offset] = intended(before, 1.8e9 + self.ids, 2)
         else:
-            self.marks[offset] = submitted(Job(uuid(2**128 - self.ids), 1.8e9 + self.ids, 1))
+            self.marks[offset] = submitted(BLANK, Job(uuid(2**128 - self.ids), 1.8e9 + self.ids, 1))
 
     @precondition(lambda self: self.mine)
     @rule()
     def mark_all(self) -> None:
         for offset in self.mine:
             self.ids += 1
-            self.marks[offset] = submitted(Job(uuid(self.ids), 1.8e9 + self.ids, 1))
+            self.marks[offset] = submitted(BLANK, Job(uuid(self.ids), 1.8e9 + self.ids, 1))
 
     @precondition(lambda self: self.mine)
     @rule(data=st.data(), count=st.integers(1, 40))
@@ -348,8 +353,9 @@ def test_a_claimed_record_that_crashed_the_worker_is_a_dead_letter_with_its_job(
 def test_an_intent_keeps_the_id_that_it_replaces_until_its_own_is_known() -> None:
     mark = intended(PENDING, 9.0, 3)
     assert mark == Mark("a", 9.0, 3, intent=True)
-    assert submitted(Job("b", 9.0, 3)) == Mark("b", 9.0, 3)
+    assert submitted(BLANK, Job("b", 9.0, 3)) == Mark("b", 9.0, 3)
     assert intended(Mark(claimed=True), 9.0, 1).claimed
+    assert submitted(Mark(claimed=True), Job("b", 9.0, 3)).claimed
 
 
 def test_takeovers_without_a_hand_over_are_counted_until_the_offset_moves() -> None:
@@ -367,14 +373,9 @@ def test_a_hand_over_is_used_up_by_the_next_owner() -> None:
     assert taken_over(found) == replace(FULL, unclean=0, clean=False)
 
 
-@pytest.mark.parametrize(
-    ("found", "first_start", "waived"),
-    [(None, True, True), (None, False, False), (FULL, False, False), (replace(FULL, clean=True), False, True)],
-)
-def test_the_takeover_wait_is_waived_only_where_nobody_can_post(
-    found: Ledger | None, first_start: bool, waived: bool
-) -> None:
-    assert waives_wait(found, first_start=first_start) is waived
+@pytest.mark.parametrize(("clean", "waived"), [(True, True), (False, False)])
+def test_the_takeover_wait_is_waived_after_a_hand_over_in_order(clean: bool, waived: bool) -> None:
+    assert waives_wait(replace(FULL, clean=clean)) is waived
 
 
 def test_an_owner_that_still_waits_itself_does_not_waive_the_wait_of_the_next() -> None:
@@ -382,60 +383,100 @@ def test_an_owner_that_still_waits_itself_does_not_waive_the_wait_of_the_next() 
     assert may_hand_over_clean(10.0, 10.0)
 
 
-class TestOverlay:
-    """A commit's outcome is unknown; memory (offsets, marks) is laid over what `committed()` says."""
+class TestTakeOver:
+    """What a new owner makes of the metadata that it finds."""
 
-    def memory(self) -> OffsetRuns:
-        offsets = OffsetRuns(0)
-        for offset in (0, 1, 2, 3, 4):
+    WHERE = TopicPartition("texts", 3)
+
+    def taken(self, metadata: str, *, offset: int = 7, topic: str = "topic", discard: bool = False) -> TakenOver:
+        assignment = Assignment(1, Position(offset, metadata), "cluster", topic)
+        return take_over(self.WHERE, assignment, JOB, discard=discard)
+
+    def test_the_first_owner_of_a_partition_need_not_wait(self) -> None:
+        taken = self.taken(first_metadata("cluster", "topic", 3, 7))
+        assert taken.waived
+        assert (taken.ledger, taken.voided, taken.refused) == (ledger_of(PLACE, JOB, OffsetRuns(7), {}), 0, None)
+
+    @pytest.mark.parametrize("metadata", ["", "another tool's"])
+    def test_an_offset_without_a_ledger_means_do_it_again_and_wait(self, metadata: str) -> None:
+        taken = self.taken(metadata)
+        assert taken.ledger == ledger_of(PLACE, JOB, OffsetRuns(7), {})
+        assert not taken.waived
+        assert taken.refused is None
+
+    def test_a_ledger_of_another_topic_is_void(self) -> None:
+        found = ledger_of(PLACE, JOB, OffsetRuns(7), {}, clean=True)
+        taken = self.taken(encode(found), topic="made-again")
+        assert isinstance(taken.found, Void)
+        assert not taken.waived
+        assert taken.ledger.entries == ()
+
+    def test_an_unreadable_ledger_is_refused_unless_it_may_be_discarded(self) -> None:
+        newer = "ewl9" + encode(ledger_of(PLACE, JOB, OffsetRuns(7), {}))[4:]
+        refused = self.taken(newer).refused
+        assert refused is not None
+        assert "texts-3 at offset 7" in refused
+        assert "WORKER_GUARANTEES__ON_UNREADABLE_LEDGER=discard" in refused
+        assert self.taken(newer, discard=True).refused is None
+
+    def test_ids_of_another_configuration_are_void_and_finished_stays_finished(self) -> None:
+        offsets = OffsetRuns(7)
+        for offset in (7, 8, 9):
             offsets.started(offset)
-        return offsets
+        offsets.finished(8)
+        other = job_fingerprint("another-model", "https://api.example", None, None)
+        taken = self.taken(encode(ledger_of(PLACE, other, offsets, {7: PENDING})))
+        assert taken.voided == 1
+        assert taken.ledger.recall(7) == taken.ledger.recall(9) == BLANK
+        assert taken.ledger.recall(8) == Finished()
+        assert taken.ledger.job == JOB
 
-    def test_ids_that_only_memory_knows_are_kept(self) -> None:
-        laid = overlay(ledger((0, BLANK), end=1), self.memory(), {0: PENDING, 3: PENDING})
-        assert [(entry.offset, entry.mark) for entry in laid.entries] == [
-            (0, PENDING),
-            (1, BLANK),
-            (2, BLANK),
-            (3, PENDING),
-            (4, BLANK),
-        ]
-        assert (laid.offset, laid.end) == (0, 5)
 
-    def test_finished_in_the_ledger_beats_memory(self) -> None:
-        laid = overlay(ledger((0, BLANK), (2, BLANK), end=4), self.memory(), {0: PENDING, 1: PENDING, 3: PENDING})
-        assert [entry.offset for entry in laid.entries] == [0, 2, 4]
-        assert laid.recall(1) == laid.recall(3) == Finished()
+class TestFit:
+    """A ledger that is longer than the broker takes."""
 
-    def test_what_the_ledger_knows_and_memory_does_not_stays(self) -> None:
-        laid = overlay(ledger((0, PENDING), (1, PENDING), end=2), self.memory(), {1: BLANK})
-        assert laid.recall(0) == PENDING
-        assert laid.recall(1) == BLANK, "an intent that memory has withdrawn comes back"
-
-    def test_everything_committed_leaves_nothing(self) -> None:
-        laid = overlay(ledger(end=5), self.memory(), {3: PENDING})
-        assert (laid.entries, laid.offset, laid.end) == ((), 5, 5)
-
-    @given(
-        started=st.sets(st.integers(0, 30), min_size=1),
-        data=st.data(),
-    )
-    def test_against_brute_force(self, started: set[int], data: st.DataObject) -> None:
-        offsets = OffsetRuns(0)
-        before = ledger_of(PLACE, JOB, OffsetRuns(0), {})
-        marks: dict[int, Mark] = {}
-        for offset in sorted(started):
+    def full(self, count: int) -> Ledger:
+        offsets, marks = OffsetRuns(0), {}
+        for offset in range(count):
             offsets.started(offset)
-            if data.draw(st.booleans()):
-                marks[offset] = Mark(f"id-{offset}", 1.0, 1)
-        batch = data.draw(st.sets(st.sampled_from(sorted(started))))
-        committed = data.draw(st.booleans())
-        found = ledger_of(PLACE, JOB, offsets, marks, batch) if committed else before
-        laid = overlay(found, offsets, marks)
-        for offset in started:
-            done = committed and offset in batch
-            assert laid.recall(offset) == (Finished() if done else marks.get(offset, BLANK))
-        assert decode(encode(laid), PLACE, laid.offset) == laid
+            marks[offset] = Mark(uuid(2**127 + offset), 1.8e9, 1)
+        return ledger_of(PLACE, JOB, offsets, marks)
+
+    @given(count=st.integers(0, 120), budget=st.integers(0, 4096))
+    def test_the_newest_ids_go_first_and_no_offset_ever(self, count: int, budget: int) -> None:
+        whole = self.full(count)
+        text = encode_within(whole, budget)
+        if text is None:
+            assert (
+                len(encode(replace(whole, entries=tuple(Entry(entry.offset, BLANK) for entry in whole.entries))))
+                > budget
+            )
+            return
+        assert len(text) <= budget
+        found = decode(text, PLACE, whole.offset)
+        assert isinstance(found, Ledger)
+        kept = [entry.mark.request_id is not None for entry in found.entries]
+        assert [entry.offset for entry in found.entries] == list(range(count))
+        assert kept == sorted(kept, reverse=True)
+        dropped = kept.count(False)
+        if dropped:
+            marks = [
+                *whole.entries[: len(kept) - dropped + 1],
+                *(Entry(e.offset, BLANK) for e in whole.entries[len(kept) - dropped + 1 :]),
+            ]
+            assert len(encode(replace(whole, entries=tuple(marks)))) > budget, "one id more would have fitted"
+
+    def test_intents_and_claims_stay(self) -> None:
+        marks = {0: Mark("a" * 36, 1.8e9, 1, intent=True, claimed=True), 1: Mark("b" * 36, 1.8e9, 1, claimed=True)}
+        offsets = OffsetRuns(0, (0, 1), 2)
+        text = encode_within(ledger_of(PLACE, JOB, offsets, marks), 80)
+        assert text is not None
+        found = decode(text, PLACE, 0)
+        assert isinstance(found, Ledger)
+        assert found.entries == (
+            Entry(0, Mark(None, 1.8e9, 1, intent=True, claimed=True)),
+            Entry(1, Mark(claimed=True)),
+        )
 
 
 def test_the_stored_length_of_an_id_is_what_the_codec_writes() -> None:

@@ -242,7 +242,7 @@ def test_a_ledger_may_claim_anything_without_costing_anything() -> None:
     ("budget", "longest", "limit"),
     [
         (4096, 16, 120),
-        (4096, None, 1),
+        (4096, None, 22),
         (512, 16, 14),
         (256, 16, 6),
         (256, None, 1),

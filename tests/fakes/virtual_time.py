@@ -42,6 +42,9 @@ class VirtualClock:
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
 
+    def boottime(self) -> float:
+        return asyncio.get_running_loop().time()
+
     def epoch(self) -> float:
         return EPOCH + asyncio.get_running_loop().time()
 

@@ -121,7 +121,7 @@ def test_bytes_of_a_dropped_backlog_are_given_back() -> None:
         await house.until(lambda: house.lag() == 0)
         await house.clock.sleep(1.0)
         assert worker._consume._bytes == 0
-        assert not any(partition.pending for partition in worker._partitions.values())
+        assert not any(partition.marks for partition in worker._partitions.values())
 
     in_house(test)
 
@@ -152,18 +152,19 @@ def test_submits_that_fail_use_up_their_attempts_and_no_more() -> None:
 
 def test_an_outcome_of_an_assignment_that_is_over_is_not_published() -> None:
     async def test(house: House) -> None:
-        house.broker.faults.abort_publish = 8  # outcomes wait while the partitions are lost and come back
         for n in range(30):
             house.produce(f"{n}", key=f"k{n}")
         house.start()
-        await house.until(lambda: len(house.workers[0][0]._commit._ready) == 30)
+        await house.until(lambda: len(house.api.jobs) == 30)
+        house.broker.faults.abort_publish = 8  # outcomes wait while the partitions are lost and come back
+        await house.until(lambda: len(house.workers[0][0]._commit._outbox._ready) == 30)
         source = house.workers[0][1]
         source.drop_all()
         await house.broker.expel(source)
         await house.until(lambda: house.lag() == 0, 600.0)
         assert house.observer.of(Dropped)
         assert max(copies(house).values()) == 1
-        assert not house.workers[0][0]._commit._ready
+        assert not house.workers[0][0]._commit._outbox._ready
 
     in_house(test)
 

@@ -75,13 +75,17 @@ def test_a_revocation_tries_again_what_was_under_way_and_failed() -> None:
 
 def test_what_was_published_under_an_assignment_that_is_over_moves_no_offset_of_the_next_one() -> None:
     async def test(house: House) -> None:
-        house.broker.faults.abort_commit = 10**9
         for n in range(30):
             house.produce(f"{n}", key=f"k{n}")
+        house.api.latency = 10.0
         house.start()
-        await house.until(lambda: house.ended == 30)
+        await house.until(lambda: len(house.api.jobs) == 30)
+        house.broker.faults.abort_commit = 10**9
+        await house.until(lambda: house.ended > 0)
         await house.clock.sleep(10.0)
         house.api.latency = 100.0
+        for job in house.api.jobs.values():
+            job.seconds = 100.0  # the next owner's polls find nothing yet
         await house.broker.expel(house.workers[0][1])
         house.broker.faults.abort_commit = 0
         await house.clock.sleep(60.0)
@@ -105,9 +109,11 @@ def test_a_coordinator_that_refuses_commits_for_a_while_multiplies_no_outcome() 
 
 def test_while_the_group_takes_no_commits_one_batch_is_published_and_no_other() -> None:
     async def test(house: House) -> None:
-        house.broker.faults.abort_commit = 10**9
-        house.produce("first", key="first")
         house.start()
+        await house.until(lambda: bool(house.workers[0][0]._leasehold.length))
+        house.produce("first", key="first")
+        await house.until(lambda: len(house.api.jobs) == 1)
+        house.broker.faults.abort_commit = 10**9
         await house.until(lambda: house.ended == 1)
         for n in range(50):
             house.produce(f"{n}", key=f"k{n}")
@@ -185,7 +191,7 @@ def test_a_worker_that_commits_again_is_ready_however_busy_it_is() -> None:
             if n == 200:
                 assert worker.not_ready()
                 house.broker.faults.abort_publish = 0
-                house.broker.faults.commit_delay = 2.0  # there is always something ready when a commit ends
+                house.broker.faults.commit_delay = 1.0  # there is always something ready when a commit ends
         assert worker.not_ready() == []
 
     in_house(test)

@@ -113,7 +113,7 @@ def test_a_stop_while_others_hand_over_drains_what_has_come_already() -> None:
         await house.stop()
         assert house.lag() == 0
 
-    in_house(test)
+    in_house(test, WORKER_GUARANTEES__DRAIN="wait")
 
 
 def test_until_end_does_not_leave_partitions_that_a_dead_member_still_holds() -> None:

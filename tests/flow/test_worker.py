@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.flow.harness import DEAD, INPUT, OUTPUT, House, headers_of, in_house
+from worker.core.batching import LARGE_BYTES
 from worker.errors import ApiError, ProtocolError, Refused, Unanswered
 from worker.notices import Dropped, Halted
-from worker.stages.commit import LARGE_BYTES
 
 
 def test_events_become_vectors_and_all_offsets_are_committed() -> None:
@@ -300,15 +300,15 @@ def test_the_offset_span_is_bounded_while_the_lowest_record_hangs() -> None:
     in_house(test, partitions=1, WORKER_LIMITS__OFFSET_SPAN="50")
 
 
-def test_a_graceful_stop_finishes_what_is_submitted_and_pays_nothing_twice() -> None:
+def test_a_graceful_stop_leaves_running_jobs_to_the_next_worker_who_pays_nothing_twice() -> None:
     async def test(house: House) -> None:
         for n in range(400):
             house.produce(f"{n}", key=f"k{n}")
         house.start()
         await house.until(lambda: len(house.api.jobs) > 100)
         await house.stop()
-        ended = house.ended
-        assert 0 < ended < 400
+        assert house.ended < 400
+        assert house.lag() > 0
         house.start()
         await house.until(lambda: len(house.vectors()) == 400)
         assert house.ended == 400

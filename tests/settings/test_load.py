@@ -369,7 +369,9 @@ def test_every_setting_can_be_set_by_its_variable_and_in_the_file(toml: Path, tm
     special = {
         "kafka.bootstrap_servers": "a:1", "topics.output": "out", "topics.dead_letter": "dlq", "api.base_url": "http://a",
         "api.proxy": "http://a:1", "limits.bytes": 2_000_000, "kafka.start_from": "latest", "input.format": "bare",
-        "log.level": "error",
+        "log.level": "error", "guarantees.delivery": "at_least_once", "guarantees.ordering": "key",
+        "guarantees.on_unknown_submit": "dead_letter", "guarantees.drain": "wait",
+        "guarantees.on_unreadable_ledger": "discard",
     }  # fmt: skip
     lines, environ = [], {}
     for setting in catalogue():

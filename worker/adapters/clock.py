@@ -2,6 +2,9 @@
 
 import asyncio
 import time
+from typing import Final
+
+_BOOT: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class SystemClock:
@@ -10,6 +13,10 @@ class SystemClock:
     def monotonic(self) -> float:
         """Seconds that only grow."""
         return time.monotonic()
+
+    def boottime(self) -> float:
+        """Seconds that only grow, the machine's sleep included (Linux; elsewhere like `monotonic`)."""
+        return time.clock_gettime(_BOOT)
 
     def epoch(self) -> float:
         """Seconds since 1970, by the wall clock."""

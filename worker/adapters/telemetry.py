@@ -16,8 +16,10 @@ from worker.notices import (
     Fetched,
     Halted,
     Healed,
+    Leased,
     Notice,
     Polled,
+    Recalled,
     Retried,
     Submitted,
     Throttled,
@@ -55,6 +57,8 @@ class LogObserver:
         self._log = log
         self._writers: dict[type[Notice], Callable[[Any], None]] = {
             Assigned: self._assigned,
+            Recalled: self._recalled,
+            Leased: self._leased,
             Dropped: self._dropped,
             Halted: lambda notice: log.error("halted", reason=notice.reason),
             Healed: lambda notice: log.info("healed", was=notice.reason, seconds=round(notice.seconds, 1)),
@@ -79,6 +83,23 @@ class LogObserver:
 
     def _assigned(self, notice: Assigned) -> None:
         self._log.info("partitions assigned", partitions=names(notice.partitions))
+
+    def _recalled(self, notice: Recalled) -> None:
+        write = self._log.warning if notice.problem or notice.voided else self._log.info
+        write(
+            "ledger read",
+            partition=str(notice.partition),
+            offset=notice.offset,
+            unfinished=notice.unfinished,
+            jobs=notice.jobs,
+            voided=notice.voided,
+            clean=notice.clean,
+            unclean_takeovers=notice.unclean_takeovers,
+            problem=notice.problem,
+        )
+
+    def _leased(self, notice: Leased) -> None:
+        self._log.info("lease", seconds=round(notice.seconds, 2), transaction_p99=round(notice.transaction_p99, 3))
 
     def _dropped(self, notice: Dropped) -> None:
         self._log.info(

@@ -5,14 +5,14 @@ from collections.abc import Callable, Mapping
 
 from worker.adapters.avro import AvroCodec, bundled_schema, schema_files
 from worker.adapters.http_transport import open_transport
-from worker.adapters.kafka import KafkaSink, KafkaSource, Topics
+from worker.adapters.kafka import KafkaSink, KafkaSource, Topics, TransactionalSink, session_timeout
 from worker.adapters.segmind import SegmindApi
 from worker.app import Ports, input_mapping
 from worker.commands.configuration import api_key_of
 from worker.core.extraction import fields_named
 from worker.model import TopicPartition
-from worker.ports import Clock, EmbeddingApi, Observer
-from worker.settings import Settings
+from worker.ports import Clock, EmbeddingApi, Observer, Sink, Source
+from worker.settings import Delivery, Settings
 
 KafkaLog = Callable[[int, str], None]
 
@@ -35,6 +35,13 @@ def open_codec(settings: Settings) -> AvroCodec:
     return codec
 
 
+def open_sink(settings: Settings, source: Source, log: KafkaLog) -> Sink:
+    """Where outcomes go, with the delivery that is promised. Raises ConfigurationError."""
+    if settings.guarantees.delivery is Delivery.EXACTLY_ONCE:
+        return TransactionalSink(settings.kafka, log=log)
+    return KafkaSink(settings.kafka, source.commit, log=log)
+
+
 async def open_ports(
     settings: Settings,
     clock: Clock,
@@ -53,12 +60,13 @@ async def open_ports(
         await topics.wait_reachable(progress)
         counts = await topics.describe([*settings.topics.input, settings.topics.output, settings.topics.dead_letter])
         source = KafkaSource(settings.kafka, settings.topics.input, log=log)
-        sink = KafkaSink(settings.kafka, source.commit, log=log)
+        sink = open_sink(settings, source, log)
+        patience = session_timeout(settings.kafka)
     except BaseException:
         await asyncio.shield(api.close())
         raise
     partition_count = sum(counts[name] for name in settings.topics.input)
-    return Ports(source, sink, codec, api, clock, observer, partition_count)
+    return Ports(source, sink, codec, api, clock, observer, partition_count, session_timeout=patience)
 
 
 async def end_offsets(settings: Settings) -> Mapping[TopicPartition, int]:

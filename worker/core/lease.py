@@ -14,8 +14,7 @@ from math import ceil, inf
 SHORTEST = 1.0
 """Seconds."""
 _TRANSACTIONS = 4.0
-"""A lease in p99 transaction times: renewed at half of it, a transaction may take twice the p99 before POSTs have to wait."""
-_RENEWED_AT = 0.5
+"""A lease in p99 transaction times: in most of them several commits start, so that POSTs seldom have to wait for one."""
 _OF_SESSION = 0.45
 LONGEST_CAP = 10.0
 """Seconds: `transaction.timeout.ms`. A longer cap would only make every unplanned takeover wait longer."""
@@ -78,13 +77,3 @@ class Lease:
     def may_post(self, now: float) -> bool:
         """Whether a POST may start. To be asked last, with nothing awaited between the answer and the first byte."""
         return now - self._from < self.length
-
-    def renew_in(self, now: float) -> float:
-        """Seconds until a commit (of an unchanged offset, where there is nothing else) should start so that POSTs need not wait;
-        0.0: at once."""
-        return max(0.0, self._from + _RENEWED_AT * self.length - now)
-
-    def postable_at(self, assigned_at: float, *, waived: bool) -> float:
-        """From when on records of a partition may be POSTed that was assigned at `assigned_at` (rule 5b); `waived` as
-        `takeover.waives_wait` says. The lease has to hold besides."""
-        return assigned_at if waived else assigned_at + self.cap

@@ -12,15 +12,16 @@ Only the unfinished offsets are listed. What lies between them, up to `end`, is 
 A started record without a job is listed too: were it not, it would count as finished and be lost.
 """
 
+import json
 from bisect import bisect_left
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from hashlib import sha256
 from typing import NamedTuple
 
 from worker.core.offset_runs import OffsetRuns, Run
 from worker.model import Job, Reason
+from worker.settings.sections import ApiSettings, OnUnknownSubmit
 
 FINGERPRINT_BYTES = 6
 """Of names in a ledger (48 bits). They tell apart the few clusters, topics and configurations that one operator has, not an
@@ -138,6 +139,12 @@ def job_fingerprint(
     return fingerprint(model, origin, repr(output_dimensionality), repr(task_type), extra)
 
 
+def job_of(api: ApiSettings) -> bytes:
+    """The `job_fingerprint` of a worker with these settings."""
+    extra = json.dumps({"text_field": api.text_field, **api.extra}, sort_keys=True)
+    return job_fingerprint(api.model, api.base_url, api.output_dimensionality, api.task_type, extra)
+
+
 def ledger_of(
     place: Place,
     job: bytes,
@@ -157,9 +164,19 @@ def ledger_of(
     return Ledger(place, start, job, entries, offsets.next_offset, unclean, clean)
 
 
-def submitted(job: Job) -> Mark:
-    """The mark of a record whose submit was answered. The id that it replaces goes only now."""
-    return Mark(job.request_id, job.submitted_at, job.attempt)
+def submitted(before: Mark, job: Job) -> Mark:
+    """The mark of a record whose submit was answered. The id that it replaces goes only now; a claim stays."""
+    return Mark(job.request_id, job.submitted_at, job.attempt, claimed=before.claimed)
+
+
+def claimed(before: Mark) -> Mark:
+    """The mark to be committed before a suspect is decoded."""
+    return replace(before, claimed=True)
+
+
+def unclaimed(mark: Mark) -> Mark:
+    """The mark without its claim: the record's work ends in order."""
+    return replace(mark, claimed=False) if mark.claimed else mark
 
 
 def intended(before: Mark, now: float, attempt: int) -> Mark:
@@ -175,13 +192,6 @@ def usable(ledger: Ledger, job: bytes) -> tuple[Ledger, int]:
     entries = tuple(Entry(entry.offset, Mark(claimed=entry.mark.claimed)) for entry in ledger.entries)
     voided = sum(entry.mark.request_id is not None or entry.mark.intent for entry in ledger.entries)
     return replace(ledger, job=job, entries=entries), voided
-
-
-class OnUnknownSubmit(StrEnum):
-    """What becomes of a record of which a submit may or may not have been accepted."""
-
-    RESUBMIT = "resubmit"
-    DEAD_LETTER = "dead_letter"
 
 
 @dataclass(frozen=True, slots=True)

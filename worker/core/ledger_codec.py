@@ -56,12 +56,11 @@ def stored_length(request_id: str) -> int:
 def in_flight_limit(budget: int, longest_id: int | None) -> int:
     """How many records of a partition may be started and unpublished so that their ledger surely fits.
 
-    `budget` is in characters; `longest_id` is the largest `stored_length` seen, None while no id is known: then one record at a
-    time, whatever its id will be. 0: not even one is sure to fit. Holds for records taken up under `OffsetRuns.admits`.
+    `budget` is in characters; `longest_id` is the largest `stored_length` seen, None while no id is known: then each may become
+    as long as ids can be. 0: not even one is sure to fit. Holds for records taken up under `OffsetRuns.admits`.
     """
     room = _bytes_in(budget) - _FIXED
-    most = MOST_RECORDS if longest_id is not None else 1
-    return max(0, min(most, room // (_PER_RECORD + (_LONGEST_ID if longest_id is None else longest_id))))
+    return max(0, min(MOST_RECORDS, room // (_PER_RECORD + (_LONGEST_ID if longest_id is None else longest_id))))
 
 
 def smaller(budget: int) -> int:

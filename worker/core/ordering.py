@@ -70,6 +70,10 @@ class KeyOrder(Generic[T]):
         self._superseded.update(older)
         return older
 
+    def held_outcome(self, offset: int) -> T | None:
+        """The outcome of a record that is held; None: it is not."""
+        return self._held.get(offset)
+
     def is_superseded(self, offset: int) -> bool:
         """Whether a newer one of its key has come: to be asked right before the submit and before an outcome is made."""
         return offset in self._superseded

@@ -1,13 +1,22 @@
-"""What a new owner makes of the ledger that it finds, and a worker of its own after a commit whose outcome is unknown."""
+"""What a new owner makes of the ledger that it finds."""
 
-from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from worker.core.ledger import Entry, Finished, Ledger, Mark
+from worker.core.ledger import FINGERPRINT_BYTES, Ledger, Place, Read, Refused, usable
+from worker.core.ledger_codec import decode, encode
 from worker.core.offset_runs import OffsetRuns
+from worker.model import Assignment, TopicPartition
+from worker.notices import Recalled
 
 CRASHES = 3
 """Unclean takeovers without change after which a partition works one record at a time (`commit-protocol.md`)."""
+
+
+def first_metadata(cluster: str, topic_id: str, partition: int, offset: int) -> str:
+    """What is committed with a partition's very first offset: an empty ledger that says that nobody is at work, so that its first
+    owner need not wait. (Its job fingerprint is nobody's, and it holds no job.)"""
+    place = Place(cluster, topic_id, partition)
+    return encode(Ledger(place, offset, bytes(FINGERPRINT_BYTES), (), offset, clean=True))
 
 
 def taken_over(found: Ledger) -> Ledger:
@@ -32,10 +41,10 @@ def suspects_end(inherited: Ledger) -> int:
     return inherited.end if inherited.unclean >= CRASHES else inherited.offset
 
 
-def waives_wait(found: Ledger | None, *, first_start: bool) -> bool:
-    """Whether rule 5b lets the new owner POST at once: nobody can have POSTed (`first_start`: there was no committed offset at
-    all), or the last owner says that it has ended its work. Metadata that was erased or void says neither."""
-    return first_start or (found is not None and found.clean)
+def waives_wait(found: Ledger) -> bool:
+    """Whether rule 5b lets the new owner POST at once: the last owner says that it has ended its work, or there was none
+    (`first_metadata`). Metadata that was erased or void says neither."""
+    return found.clean
 
 
 def may_hand_over_clean(now: float, postable_at: float) -> bool:
@@ -49,24 +58,48 @@ def restored(ledger: Ledger) -> OffsetRuns:
     return OffsetRuns(ledger.offset, (entry.offset for entry in ledger.entries), ledger.end)
 
 
-def overlay(committed: Ledger, offsets: OffsetRuns, marks: Mapping[int, Mark]) -> Ledger:
-    """The ledger to go on with after a commit whose outcome is unknown (rule 4): what is `committed`, and over it what only
-    the memory of the same assignment knows (`offsets`, `marks`), never over finished.
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """What a new owner begins with. `ledger` is to be committed before any record is taken up; `found` is what stood there;
+    `voided` counts the request_ids that are of no use any more; `waived`: nobody else can be POSTing, so the owner need not wait
+    before it does (rule 5b). `refused` says why the partition must not be touched: its ledger cannot be read."""
 
-    `marks` holds every mark that memory has changed, a withdrawn intent as what stood before it: a record that is not in it
-    keeps the committed mark. Every record that memory has started above the committed end stays listed, with an id or without:
-    were one left out, it would count as finished.
-    """
-    entries = {entry.offset: entry.mark for entry in committed.entries}
-    for offset in offsets.unfinished:
-        known = committed.recall(offset)
-        if not isinstance(known, Finished):
-            entries[offset] = marks.get(offset, known)
-    end = max(committed.end, offsets.next_offset)
-    first = min(entries, default=end)
-    return replace(
-        committed,
-        offset=first,
-        entries=tuple(Entry(offset, entries[offset]) for offset in sorted(entries)),
-        end=end,
-    )
+    where: TopicPartition
+    ledger: Ledger
+    found: Read
+    voided: int
+    waived: bool
+    refused: str | None
+
+    @property
+    def notice(self) -> Recalled:
+        """What is told of it."""
+        found = self.found
+        return Recalled(
+            self.where,
+            self.ledger.offset,
+            unfinished=len(self.ledger.entries),
+            jobs=sum(entry.mark.request_id is not None for entry in self.ledger.entries),
+            voided=self.voided,
+            clean=isinstance(found, Ledger) and found.clean,
+            unclean_takeovers=self.ledger.unclean,
+            problem=None if isinstance(found, Ledger) else self.refused or found.reason,
+        )
+
+
+def take_over(where: TopicPartition, assignment: Assignment, job: bytes, *, discard: bool) -> TakenOver:
+    """What the metadata of an assignment's committed offset means for its new owner, whose `job_fingerprint` is `job`.
+    `discard`: an unreadable ledger counts as none (the setting `guarantees.on_unreadable_ledger`)."""
+    start = assignment.start
+    place = Place(assignment.cluster, assignment.topic_id, where.partition)
+    found = decode(start.metadata, place, start.offset)
+    if isinstance(found, Ledger):
+        ledger, voided = usable(taken_over(found), job)
+        return TakenOver(where, ledger, found, voided, waives_wait(found), None)
+    refused = None
+    if isinstance(found, Refused) and not discard:
+        refused = (
+            f"the ledger of {where} at offset {start.offset} cannot be read ({found.reason}): run the worker that wrote it, or "
+            "set WORKER_GUARANTEES__ON_UNREADABLE_LEDGER=discard to submit and publish again what it knew"
+        )
+    return TakenOver(where, Ledger(place, start.offset, job, (), start.offset), found, 0, waived=False, refused=refused)

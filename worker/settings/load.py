@@ -18,6 +18,7 @@ from worker.settings.report import Given, Report
 from worker.settings.secrets import API_KEY, SecretSource, api_key_source, read_file
 from worker.settings.sections import (
     ApiSettings,
+    GuaranteesSettings,
     InputSettings,
     KafkaSettings,
     LimitsSettings,
@@ -41,6 +42,7 @@ class Settings:
     input: InputSettings = field(default_factory=InputSettings)
     api: ApiSettings = field(default_factory=ApiSettings)
     pace: PaceSettings = field(default_factory=PaceSettings)
+    guarantees: GuaranteesSettings = field(default_factory=GuaranteesSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     status: StatusSettings = field(default_factory=StatusSettings)

@@ -21,6 +21,41 @@ class StartFrom(StrEnum):
     LATEST = "latest"
 
 
+class Delivery(StrEnum):
+    """What holds outcomes and offsets together."""
+
+    EXACTLY_ONCE = "exactly_once"
+    AT_LEAST_ONCE = "at_least_once"
+
+
+class Ordering(StrEnum):
+    """In which order outcomes are published."""
+
+    KEY = "key"
+    NONE = "none"
+
+
+class OnUnknownSubmit(StrEnum):
+    """What becomes of a record of which a submit may or may not have been accepted."""
+
+    RESUBMIT = "resubmit"
+    DEAD_LETTER = "dead_letter"
+
+
+class Drain(StrEnum):
+    """What becomes of jobs that run when a partition is handed over or the worker stops."""
+
+    LEAVE = "leave"
+    WAIT = "wait"
+
+
+class OnUnreadableLedger(StrEnum):
+    """What becomes of a partition whose ledger cannot be read."""
+
+    HALT = "halt"
+    DISCARD = "discard"
+
+
 class InputFormat(StrEnum):
     """How the bytes of an input record are framed."""
 
@@ -156,6 +191,46 @@ class PaceSettings(Section):
     )
 
 
+class GuaranteesSettings(Section):
+    """What is promised, and at which price."""
+
+    delivery: Delivery = Field(
+        Delivery.EXACTLY_ONCE,
+        description="`exactly_once`: outcomes and offsets in one transaction. `at_least_once`: outcomes first, then offsets; "
+        "what is between the two in a crash is published twice.",
+    )
+    ordering: Ordering = Field(
+        Ordering.KEY, description="`key`: outcomes of one key are published in input order. `none`: as they are ready."
+    )
+    supersede: bool = Field(
+        default=False,
+        description="Leave out the outcome of an older text once a newer one of the same key has arrived; what is not yet "
+        "submitted is not paid. Needs ordering=key.",
+    )
+    on_unknown_submit: OnUnknownSubmit = Field(
+        OnUnknownSubmit.RESUBMIT,
+        description="A submit whose answer was lost may have been accepted. `resubmit` may pay twice; `dead_letter` never does, "
+        "and costs one commit before every submit.",
+    )
+    drain: Drain = Field(
+        Drain.LEAVE,
+        description="Jobs that run at a stop or hand-over: `leave` them to the next owner, who polls them on, or `wait` for them "
+        "first (limits.drain seconds at a stop, 3 at a hand-over).",
+    )
+    on_unreadable_ledger: OnUnreadableLedger = Field(
+        OnUnreadableLedger.HALT,
+        description="A ledger of a newer version, or a damaged one: `halt` its partition, or `discard` the ledger, which submits "
+        "and publishes again what it knew.",
+    )
+
+    @field_validator("supersede")
+    @classmethod
+    def _needs_order(cls, supersede: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - pydantic's signature
+        if supersede and info.data.get("ordering") is Ordering.NONE:
+            raise ValueError("to be false with guarantees.ordering=none: without an order nothing is older")
+        return supersede
+
+
 class LimitsSettings(Section):
     """Bounds. At a limit the worker pauses partitions; it never drops."""
 
@@ -166,7 +241,8 @@ class LimitsSettings(Section):
         1_000,
         ge=1,
         le=10_000_000,
-        description="Widest span of uncommitted offsets per partition: what may be taken up again after a crash or a rebalance.",
+        description="Widest span of uncommitted offsets per partition: how many records Kafka may deliver again after a crash or "
+        "a rebalance, to be skipped if they are finished.",
     )
     commit_interval: float = Field(
         0.1, gt=0, le=10, description="Seconds between commits while there is something to commit."
@@ -224,6 +300,7 @@ class Sections(Section):
     input: InputSettings = InputSettings()
     api: ApiSettings = ApiSettings()
     pace: PaceSettings = PaceSettings()
+    guarantees: GuaranteesSettings = GuaranteesSettings()
     limits: LimitsSettings = LimitsSettings()
     registry: RegistrySettings = RegistrySettings()
     status: StatusSettings = StatusSettings()

@@ -1,33 +1,25 @@
-"""Commit: outcomes that are ready go out in one batch with the offsets they finish."""
+"""Commit: outcomes that are ready go out in one batch with the offsets they finish and the ledgers above those."""
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
+from worker.core.batching import interval
 from worker.core.partitions import Partitions
-from worker.errors import CommitAborted, MessageRefused
-from worker.model import Batch, Message, Outcome, Position, Record, TopicPartition
+from worker.errors import CommitAborted, CommitUnknown, MessageRefused, MetadataTooLarge
+from worker.gate.attempt import Attempt, attempt_of
+from worker.gate.leasehold import Leasehold
+from worker.gate.outbox import Outbox, Ready
+from worker.model import Batch, Membership, Outcome, Record, TopicPartition
 from worker.notices import CommitFailed
 from worker.ports import Clock, Observer, Sink, Source
-
-BATCH_BYTES = 8_000_000
-"""Most bytes of messages in one batch (rule 6 of the commit protocol)."""
-
-LARGE_BYTES = 500_000
-"""A message of this size or more is committed alone: should the broker refuse it, no other waits for the next batch."""
 
 LONGEST_PAUSE = 5.0
 """Most seconds between two tries to commit."""
 
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """An outcome that waits to be committed, and who waits for it."""
-
-    record: Record
-    outcome: Outcome
-    committed: "asyncio.Future[None]"
+LEDGERS = ""
+"""In place of a topic: outcomes that have no message, and ledgers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,47 +31,76 @@ class Failing:
 
 
 class Commit:
-    """Collects outcomes; one batch at a time. `run` must be running.
-
-    Without transactions a batch that fails may have been published in part. What is published is never published again: it
-    moves from `_ready` to `_published`, and its position is committed before anything else goes out. So a group that takes no
-    commits for hours costs a batch that is published and not committed, not one batch more with each try.
-    """
+    """One batch at a time, of what is in the outbox and of every ledger that says something new. `run` must be running."""
 
     def __init__(
-        self, source: Source, sink: Sink, partitions: Partitions, clock: Clock, observer: Observer, interval: float
+        self,
+        source: Source,
+        sink: Sink,
+        partitions: Partitions,
+        outbox: Outbox,
+        leasehold: Leasehold,
+        clock: Clock,
+        observer: Observer,
+        interval: float,
     ) -> None:
         self._source = source
         self._sink = sink
         self._partitions = partitions
+        self._outbox = outbox
+        self._leasehold = leasehold
         self._clock = clock
         self._observer = observer
         self._interval = interval
-        self._ready: list[Ready] = []
-        self._published: list[Ready] = []
+        self._recorded: defaultdict[TopicPartition, list[asyncio.Future[None]]] = defaultdict(list)
+        self._undecided: Attempt | None = None
         self._failing: Failing | None = None
         self._some = asyncio.Event()
+        self._urgent = False
+        self._metadata_bytes = 0
         self._under_way: asyncio.Task[bool] | None = None
         self._closed = False
+        self.when_settled: Callable[[], None] = lambda: None
 
     @property
     def failing(self) -> Failing | None:
         """Set while outcomes wait that cannot be committed."""
         return self._failing
 
-    async def __call__(self, record: Record, outcome: Outcome) -> None:
-        """Wait until the outcome is committed. Raises MessageRefused where the broker will never take its message."""
-        committed = asyncio.get_running_loop().create_future()
-        self._ready.append(Ready(record, outcome, committed))
+    async def __call__(self, record: Record, outcome: Outcome) -> Outcome:
+        """Wait until the outcome is committed, after all earlier ones of its key; returns what was committed in the end. Raises
+        MessageRefused where the broker will never take its message."""
+        return await self._outbox.put(record, outcome, self.want)
+
+    def supersede(self, record: Record) -> None:
+        """A newer text has come: see `Outbox.supersede`."""
+        self._outbox.supersede(record)
+        self.want()
+
+    async def recorded(self, partition: TopicPartition) -> None:
+        """Wait until all that is known of the partition's records now is committed."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._recorded[partition].append(waiter)
+        self.want()
+        await waiter
+
+    def want(self) -> None:
+        """Something has changed that is to be committed with the next batch."""
         self._some.set()
-        await committed
+
+    def urge(self) -> None:
+        """As `want`, and at once."""
+        self._urgent = True
+        self._some.set()
 
     async def run(self) -> None:
         """Commit whenever there is something to commit; never returns."""
         failures = 0
         while True:
             await self._some.wait()
-            await self._clock.sleep(min(self._interval * 2**failures, LONGEST_PAUSE))
+            if failures or not self._urgent:
+                pause = interval(self._interval, self._metadata_bytes, self._leasehold.length)
+                await self._clock.sleep(min(pause * 2**failures, LONGEST_PAUSE))
             failures = 0 if await self.now() else min(failures + 1, 10)
 
     async def now(self) -> bool:
@@ -88,8 +109,8 @@ class Commit:
         Who waits here may be cancelled; the batch under way goes on, as half of it may be published already.
         """
         under_way = self._under_way
-        if under_way and not under_way.done() and await asyncio.shield(under_way):
-            return True
+        if under_way and not under_way.done():
+            await asyncio.shield(under_way)  # built before the caller came: what the caller means may not be in it
         if self._closed:
             return False
         if self._under_way is None or self._under_way.done():
@@ -104,105 +125,114 @@ class Commit:
             await asyncio.gather(self._under_way, return_exceptions=True)
 
     async def _commit_all(self) -> bool:
-        while self._ready or self._published:
-            began = self._clock.monotonic()
-            try:
-                await self._one_batch()
-            except CommitAborted as error:
-                since = self._failing.since if self._failing else began
-                self._failing = Failing(since, str(error))
-                self._observer.notice(CommitFailed(str(error)))
-                return False
-        self._failing = None
+        """All that is ready at the beginning."""
         self._some.clear()
-        return True
+        self._urgent = False
+        began = self._clock.monotonic()
+        problem: CommitAborted | CommitUnknown | None = None
+        for part in self._parts():
+            try:
+                while await self._one_batch(part):
+                    continue
+            except (CommitAborted, CommitUnknown) as error:
+                problem = problem or error
+        if problem is None:
+            self._failing = None
+            return True
+        since = self._failing.since if self._failing else began
+        self._failing = Failing(since, str(problem))
+        self._observer.notice(CommitFailed(str(problem)))
+        self._some.set()
+        return False
 
-    async def _one_batch(self) -> None:
+    def _parts(self) -> Sequence[str | None]:
+        """What is committed together: everything, as a rule (None). While commits fail, the ledgers, so that request_ids are
+        recorded and the lease holds, and the outcomes of each topic for themselves: what is wrong with one topic does not hold
+        up the others."""
+        return [None] if self._failing is None else [LEDGERS, *self._outbox.topics()]
+
+    async def _one_batch(self, part: str | None) -> bool:
+        """Commit one batch; returns whether another one has to follow at once. Raises CommitAborted or CommitUnknown."""
+        started = self._clock.boottime()
         membership = await self._source.snapshot()
-        self._published = self._still_owned(self._published, membership.owned)
-        self._ready = self._still_owned(self._ready, membership.owned)
-        chosen = list(self._published) or self._chosen()
-        if not chosen:
-            return
-        carried = [ready for ready in chosen if ready.outcome.message]
-        messages = [ready.outcome.message for ready in carried if ready.outcome.message]
+        if self._undecided:
+            await self._decide(self._undecided, membership)
+            return True
+        self._outbox.keep_owned(membership.owned)
+        chosen, more = self._outbox.choose(part)
+        attempt = self._attempt(started, chosen, membership)
+        if not attempt.positions:
+            return False
+        messages = [ready.outcome.message for ready in attempt.carried if ready.outcome.message]
         try:
-            await self._sink.commit(Batch(messages, self._positions(chosen), membership))
+            await self._sink.commit(Batch(messages, attempt.positions, membership))
         except MessageRefused as error:
-            self._set_aside(carried, error.published)
-            self._refuse([carried[index] for index in error.indexes], str(error))
-            return
-        except CommitAborted as error:
-            self._set_aside(carried, error.published)
+            self._failed(attempt, error.published)
+            self._outbox.refuse([attempt.carried[index] for index in error.indexes], str(error))
+            return True
+        except MetadataTooLarge as error:
+            self._failed(attempt, error.published)
+            self._partitions.shrink()
+            return True
+        except CommitUnknown:
+            self._undecided = attempt
+            self._leasehold.forfeit()
             raise
-        if messages:
-            self._failing = None  # the oldest message is in every batch that has any: none is stuck
-        self._stands(chosen)
+        except CommitAborted as error:
+            self._failed(attempt, error.published)
+            raise
+        self._stands(attempt)
+        return more
 
-    def _still_owned(self, waiting: Sequence[Ready], owned: Mapping[TopicPartition, int]) -> list[Ready]:
-        """Without the outcomes of assignments that are over: their records belong to somebody else now."""
-        return [
-            ready
-            for ready in waiting
-            if self._partitions.of(ready.record) and owned.get(ready.record.source) == ready.record.assignment
-        ]
-
-    def _chosen(self) -> list[Ready]:
-        """The ready outcomes, oldest first, that go into one batch: as many as fit, at least one; a large one alone."""
-        size = 0
-        for count, ready in enumerate(self._ready):
-            added = message_bytes(ready.outcome.message)
-            size += added
-            if added >= LARGE_BYTES and not count:
-                return [ready]
-            if added >= LARGE_BYTES or size > BATCH_BYTES:
-                return self._ready[:count]
-        return list(self._ready)
-
-    def _positions(self, chosen: Sequence[Ready]) -> dict[TopicPartition, Position]:
-        """For each partition touched: the offset below which all is finished once this batch stands."""
-        finished: defaultdict[TopicPartition, set[int]] = defaultdict(set)
-        for ready in chosen:
-            finished[ready.record.source].add(ready.record.offset)
-        return {
-            where: Position(partition.offsets.watermark_after(finished[where]))
+    def _attempt(self, started: float, chosen: Sequence[Ready], membership: Membership) -> Attempt:
+        """A batch of these outcomes, and of every ledger that says something new. Raises CommitAborted where one does not fit."""
+        finished = {ready.record.source for ready in chosen}
+        owned = {
+            where: partition
             for where, partition in self._partitions.items()
-            if where in finished
+            if membership.owned.get(where) == partition.number and not partition.refused
         }
+        touched = [where for where, partition in owned.items() if where in finished or partition.changed]
+        if not touched and self._leasehold.wanted:
+            touched = list(owned)[:1]  # an unchanged offset shows as well that this worker can commit
+        recorded = {where: self._recorded.pop(where, ()) for where in touched}
+        try:
+            return attempt_of(
+                started, chosen, {where: owned[where] for where in touched}, recorded, self._partitions.budget
+            )
+        except CommitAborted:
+            for where in touched:
+                self._recorded[where] += recorded[where]
+            raise
 
-    def _stands(self, chosen: Sequence[Ready]) -> None:
+    async def _decide(self, attempt: Attempt, membership: Membership) -> None:
+        """Find out whether the last batch stands (rule 4): what is committed is either what it carried, or what stood before it.
+        Raises CommitAborted where that cannot be told yet."""
+        await self._sink.settle()
+        owned = [w for w, partition in attempt.partitions.items() if membership.owned.get(w) == partition.number]
+        stands = attempt.is_in(await self._source.recall(owned))
+        self._undecided = None
+        if stands:
+            self._stands(attempt)
+        else:
+            self._failed(attempt, ())
+
+    def _stands(self, attempt: Attempt) -> None:
         """The batch is committed: tell those who wait."""
-        self._take_out(chosen)
-        for ready in chosen:
-            partition = self._partitions.of(ready.record)
-            if partition:  # it may have been lost while the batch was under way
-                partition.offsets.finished(ready.record.offset)
-                partition.pending.pop(ready.record.offset, None)
-            if not ready.committed.done():
-                ready.committed.set_result(None)
+        self._leasehold.committed(attempt.started)
+        self._outbox.stands(attempt.outcomes)
+        for where, partition in attempt.partitions.items():
+            partition.committed = attempt.positions[where]
+            partition.settled = True
+        for waiter in [waiter for waiters in attempt.recorded.values() for waiter in waiters]:
+            if not waiter.done():
+                waiter.set_result(None)
+        self._metadata_bytes = sum(len(position.metadata) for position in attempt.positions.values())
+        self.when_settled()
 
-    def _set_aside(self, carried: Sequence[Ready], published: Collection[int]) -> None:
-        """The batch failed, but these of its messages are durable: only their positions are left to be committed."""
-        durable = [carried[index] for index in sorted(published)]
-        self._take_out(durable)
-        self._published += [replace(ready, outcome=replace(ready.outcome, message=None)) for ready in durable]
-
-    def _refuse(self, refused: Sequence[Ready], detail: str) -> None:
-        """Take refused messages out and tell those who wait for them; the others stay."""
-        self._take_out(refused)
-        for ready in refused:
-            if not ready.committed.done():
-                ready.committed.set_exception(MessageRefused(detail, ()))
-
-    def _take_out(self, gone: Sequence[Ready]) -> None:
-        ids = {id(ready) for ready in gone}
-        self._ready = [ready for ready in self._ready if id(ready) not in ids]
-        self._published = [ready for ready in self._published if id(ready) not in ids]
-
-
-def message_bytes(message: Message | None) -> int:
-    """Bytes of key, value and headers."""
-    if message is None:
-        return 0
-    headers = sum(len(name) + len(value or b"") for name, value in message.headers)
-    return len(message.key or b"") + len(message.value or b"") + headers
+    def _failed(self, attempt: Attempt, published: Collection[int]) -> None:
+        """The batch does not stand. These of its messages are durable all the same: only their positions are left to commit."""
+        self._outbox.set_aside([attempt.carried[index] for index in sorted(published)])
+        for where, partition in attempt.partitions.items():
+            partition.changed = True
+            self._recorded[where] += attempt.recorded[where]

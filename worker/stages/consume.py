@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
+from worker.core.admission import may_start, pauses
 from worker.core.partitions import Partition, Partitions
 from worker.gate.gate import Gate
 from worker.model import Assignment, Record, TopicPartition
 from worker.notices import Assigned, Dropped
-from worker.ports import Observer, Source
-from worker.settings.sections import LimitsSettings
+from worker.ports import Clock, Observer, Source
+from worker.settings.sections import Drain, LimitsSettings, Ordering
 
 REQUESTS_PER_JOB = 4.0
 """Submit, two status calls and the result: what a job may need at most of the pace, as a rule."""
@@ -26,25 +27,34 @@ class Consume:
         partitions: Partitions,
         gate: Gate,
         limits: LimitsSettings,
+        clock: Clock,
         observer: Observer,
+        *,
         journey: Callable[[Record], Awaitable[None]],
+        is_finished: Callable[[Record], bool],
         commit_now: Callable[[], Awaitable[bool]],
-        may_be_left: Callable[[Record], bool],
+        commit_first: Callable[[], None],
         share: Callable[[int], float],
+        ordering: Ordering,
+        drain: Drain,
     ) -> None:
         self._source = source
         self._partitions = partitions
         self._gate = gate
         self._limits = limits
+        self._clock = clock
         self._observer = observer
         self._journey = journey
+        self._is_finished = is_finished
         self._commit_now = commit_now
-        self._may_be_left = may_be_left
+        self._commit_first = commit_first
         self._share = share
+        self._ordered = ordering is Ordering.KEY
+        self._waits_for_jobs = drain is Drain.WAIT
         self._tasks: dict[asyncio.Task[None], Record] = {}
         self._bytes = 0
         self._open = True
-        self._ended_one = asyncio.Event()
+        self._progress = asyncio.Event()
         self.crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -58,9 +68,12 @@ class Consume:
         return not self._tasks and not any(partition.backlog for partition in self._partitions.values())
 
     def assigned(self, assignments: Mapping[TopicPartition, Assignment]) -> None:
-        """Partitions came: fetch them."""
-        self._partitions.assign(assignments)
+        """Partitions came: fetch them, and commit first that they have changed hands."""
+        found = self._partitions.assign(assignments, self._clock.boottime())
         self._observer.notice(Assigned(tuple(assignments)))
+        for taken in found:
+            self._observer.notice(taken.notice)
+        self._commit_first()
         self._ownership_changed()
 
     def arrived(self, records: Sequence[Record]) -> None:
@@ -73,12 +86,13 @@ class Consume:
         self._take_up()
 
     async def revoked(self, partitions: Collection[TopicPartition]) -> None:
-        """Partitions go: take up nothing more, let what is in flight end if it ends soon, commit, drop the rest. After a
-        drain nothing is waited for again: its time is up."""
+        """Partitions go: take up nothing more, let what is in flight be answered if that is soon, commit, drop the rest: it is in
+        the ledger. After a drain nothing is waited for again: its time is up."""
         self._close(partitions)
         try:
             if self._open:
                 await self._settle(SETTLE, partitions)
+            self._hand_over(partitions)
             await self._commit_now()
         finally:
             self._drop(partitions, lost=False)
@@ -88,16 +102,24 @@ class Consume:
         self._drop(partitions, lost=True)
 
     async def drain(self, seconds: float) -> None:
-        """Take up nothing more and let what is in flight end, for at most so many seconds."""
+        """Take up nothing more, let what is in flight be answered (or end, if the setting says so), for at most so many seconds.
+        A commit has to follow."""
         everything = [where for where, _ in self._partitions.items()]
         self._open = False
         self._close(everything)
         await self._settle(seconds, everything)
+        self._hand_over(everything)
 
     async def abandon(self) -> None:
         """Drop everything that is still owned or in work: the worker ends, whatever the source has said."""
         self._drop([where for where, _ in self._partitions.items()], lost=True)
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def crash(self, error: BaseException) -> None:
+        """The worker ends for a bug: nothing is handed over as if all were well."""
+        if not self.crashed.done():
+            self.crashed.set_exception(error)
+            self.crashed.exception()  # looked at: it is raised elsewhere
 
     def admit_more(self) -> None:
         """Take up what there is room for now. To be called when the gate has halted or healed."""
@@ -106,67 +128,93 @@ class Consume:
     def admit_another(self) -> None:
         """Take up one more record beyond the limit of records in work (not of its partition): all that are in work have been
         refused alike, and another one may show that it is their own fault."""
-        ready = [partition for partition in self._partitions.values() if self._open and self._startable(partition)]
+        limit = self._partitions.record_limit
+        ready = [one for one in self._partitions.values() if self._open and may_start(one, self._limits, limit)]
         if ready:
             partition = min(ready, key=lambda partition: partition.in_flight)
             self._start(partition, partition.backlog.popleft())
 
+    def look_again(self) -> None:
+        """A POST was answered."""
+        self._progress.set()
+
     def _close(self, partitions: Collection[TopicPartition]) -> None:
-        """Start nothing more there. What the next owner can take up without paying for anything again is left to it; while
-        halted, all that is not submitted is, as it would wait in vain."""
+        """Start nothing more there, and no POST. Who has no job yet is left to the next owner, who can take it up without paying
+        for anything again."""
         for where, partition in self._partitions.items():
             if where in partitions:
                 partition.closing = True
-                self._discard_backlog(partition)
+                self._bytes -= partition.discard_backlog()
         for task, record in self._tasks.items():
             leaving = self._partitions.of(record)
-            if leaving is None or not leaving.closing or record.offset in leaving.posting | leaving.pending.keys():
+            if leaving is None or not leaving.closing or record.offset in leaving.posting:
                 continue
-            if self._gate.halted or self._may_be_left(record):
+            if leaving.mark(record.offset).request_id is None:
                 task.cancel()
         self._regulate()
 
     async def _settle(self, seconds: float, partitions: Collection[TopicPartition]) -> None:
-        """Wait until nothing of these partitions is in work, for at most so many seconds."""
+        """Wait until no POST of these partitions is under way and, where jobs are waited for, nothing at all; for at most so many
+        seconds."""
         try:
             async with asyncio.timeout(seconds):
-                while any(record.source in partitions for record in self._tasks.values()):
-                    self._ended_one.clear()
-                    await self._ended_one.wait()
+                while self._is_busy(partitions):
+                    self._progress.clear()
+                    await self._progress.wait()
         except TimeoutError:
             return
 
+    def _is_busy(self, partitions: Collection[TopicPartition]) -> bool:
+        tasks = [task for task, record in self._tasks.items() if record.source in partitions]
+        if self._waits_for_jobs:
+            return bool(tasks)
+        posting = any(partition.posting for where, partition in self._partitions.items() if where in partitions)
+        return posting or any(task.cancelling() for task in tasks)  # those withdraw what they intended
+
+    def _hand_over(self, partitions: Collection[TopicPartition]) -> None:
+        now, crashed = self._clock.boottime(), self.crashed.done()
+        for where, partition in self._partitions.items():
+            if where in partitions and not partition.handed_over and partition.settled:
+                partition.hand_over(now, crashed=crashed)
+
     def _room(self) -> int:
-        """How many more records may be in work. While halted one is enough: it is the probe."""
+        """How many more records may be in work."""
         if not self._open:
             return 0
-        most = (
-            1 if self._gate.halted else min(self._limits.in_flight, self._gate.pace.in_flight_limit(REQUESTS_PER_JOB))
-        )
-        return most - len(self._tasks)
+        return min(self._limits.in_flight, self._gate.pace.in_flight_limit(REQUESTS_PER_JOB)) - len(self._tasks)
 
     def _take_up(self) -> None:
         """Start records, one partition after the other, so that none starves."""
+        for partition in self._partitions.values():
+            self._skip_finished(partition)
         room = self._room()
         ready = [partition for partition in self._partitions.values() if self._startable(partition)]
         ready.sort(key=lambda partition: partition.in_flight)
         while room > 0 and ready:
             for partition in ready[:room]:
-                self._start(partition, partition.backlog.popleft())
-            room -= len(ready[:room])
+                if self._startable(partition):
+                    self._start(partition, partition.backlog.popleft())
+                    self._skip_finished(partition)
+                    room -= 1
             ready = [partition for partition in ready if self._startable(partition)]
         self._regulate()
 
+    def _skip_finished(self, partition: Partition) -> None:
+        """Records that Kafka delivers again and that the ledger knows to be finished."""
+        backlog = partition.backlog
+        while backlog and partition.settled and self._is_finished(backlog[0]):
+            record = backlog.popleft()
+            self._bytes -= record.size
+            partition.forget(partition.offsets.passed(record.offset + 1))
+
     def _startable(self, partition: Partition) -> bool:
-        return bool(
-            partition.backlog
-            and not partition.closing
-            and partition.in_flight < self._limits.in_flight_per_partition
-            and partition.offsets.span < self._limits.offset_span
-        )
+        # while halted one record is enough, it is the probe; but jobs of earlier owners run and are paid
+        wanted = not self._gate.halted or not self._tasks or partition.next_is_inherited
+        return wanted and may_start(partition, self._limits, self._partitions.record_limit)
 
     def _start(self, partition: Partition, record: Record) -> None:
-        partition.offsets.started(record.offset)
+        partition.forget(partition.offsets.started(record.offset))
+        partition.order.enter(record.offset, record.key if self._ordered else None)
         task = asyncio.ensure_future(self._journey(record))
         self._tasks[task] = record
         task.add_done_callback(self._ended)
@@ -174,39 +222,24 @@ class Consume:
     def _ended(self, task: "asyncio.Task[None]") -> None:
         record = self._tasks.pop(task)
         self._bytes -= record.size
-        if not task.cancelled() and task.exception() and not self.crashed.done():
-            self.crashed.set_exception(task.exception())  # type: ignore[arg-type]
-        self._ended_one.set()
+        error = None if task.cancelled() else task.exception()
+        if error:
+            self.crash(error)
+        self._progress.set()
         self._take_up()
 
     def _regulate(self) -> None:
-        """Pause partitions that have enough in memory, resume those that need more; the gap between the two marks keeps a
-        partition from being paused and resumed for every record, because a pause throws prefetched records away."""
-        high = 2 * self._limits.in_flight_per_partition
-        full = self._bytes > self._limits.bytes
-        spare = self._bytes <= self._limits.bytes // 2
-        pause, resume = [], []
-        for where, partition in self._partitions.items():
-            waiting = len(partition.backlog)
-            if not partition.paused and (not self._open or partition.closing or waiting > high or full):
-                partition.paused = True
-                pause.append(where)
-            elif partition.paused and self._open and not partition.closing and waiting <= high // 2 and spare:
-                partition.paused = False
-                resume.append(where)
+        """Pause partitions that have enough in memory, resume those that need more."""
+        pause, resume = pauses(self._partitions, self._limits, self._bytes, is_open=self._open)
         if pause:
             self._source.pause(pause)
         if resume:
             self._source.resume(resume)
 
-    def _discard_backlog(self, partition: Partition) -> None:
-        self._bytes -= sum(record.size for record in partition.backlog)
-        partition.backlog.clear()
-
     def _drop(self, partitions: Collection[TopicPartition], *, lost: bool) -> None:
         dropped = self._partitions.drop(partitions)
         for partition in dropped.values():
-            self._discard_backlog(partition)
+            self._bytes -= partition.discard_backlog()
         stale = [task for task, record in self._tasks.items() if self._partitions.of(record) is None]
         for task in stale:
             task.cancel()

@@ -22,11 +22,12 @@ ALLOWANCE = 30.0
 
 class JobLostError(WorkerError):
     """The job will bring no result; the text may be submitted again. `rejection` is what becomes of the record when its
-    attempts are used up; `counted`: whether this one counts."""
+    attempts are used up; `attempt`: the job's; `counted`: whether it counts."""
 
     def __init__(self, rejection: Rejected, *, counted: bool) -> None:
         super().__init__(rejection.detail)
         self.rejection = rejection
+        self.attempt = rejection.attempts
         self.counted = counted
 
 

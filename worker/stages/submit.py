@@ -1,82 +1,128 @@
-"""Submit: one POST per attempt, through the gate; the request_id enters the pending map."""
+"""Submit: one POST per attempt, through the gate and under the lease; the request_id enters the pending map."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
 
+from worker.core.acceptance import may_be_accepted
 from worker.core.backoff import delay
 from worker.core.endings import Call, Reject, Retry
+from worker.core.ledger import Mark, intended, submitted
 from worker.core.partitions import Partition, Partitions
-from worker.errors import Rejected
+from worker.errors import ApiError, Rejected, Superseded
 from worker.gate.gate import CallFailedError, Gate
-from worker.model import EmbedRequest, Job, Record, TopicPartition
+from worker.gate.leasehold import Leasehold
+from worker.model import EmbedRequest, Job, Reason, Record, TopicPartition
 from worker.notices import Retried, Submitted
 from worker.ports import Clock, EmbeddingApi, Observer
 
 
 class Submit:
-    """Starts jobs."""
+    """Starts jobs. `recorded` waits until a partition's marks are committed; `changed` is told that there is a new one.
+    `strict`: the intent to POST is committed before, so that no submit of unknown fate is ever repeated."""
 
     def __init__(
         self,
         api: EmbeddingApi,
         gate: Gate,
+        leasehold: Leasehold,
         partitions: Partitions,
         clock: Clock,
         observer: Observer,
         attempts: int,
         random: Callable[[], float],
+        *,
+        recorded: Callable[[TopicPartition], Awaitable[None]],
+        changed: Callable[[], None],
+        strict: bool,
     ) -> None:
         self._api = api
         self._gate = gate
+        self._leasehold = leasehold
         self._partitions = partitions
         self._clock = clock
         self._observer = observer
         self._attempts = attempts
         self._random = random
-        self._posted: dict[TopicPartition, tuple[int, int]] = {}
-
-    def may_be_left(self, record: Record) -> bool:
-        """Whether the next owner of the partition can take the record up without paying for anything again: neither it nor
-        a later one has been posted. Offsets are committed below the lowest unfinished one only, so that whatever is
-        finished above a record that is left would be done, and paid, again."""
-        assignment, highest = self._posted.get(record.source, (record.assignment, -1))
-        return assignment != record.assignment or record.offset > highest
+        self._recorded = recorded
+        self._changed = changed
+        self._strict = strict
+        self.when_answered: Callable[[], None] = lambda: None
 
     async def __call__(self, record: Record, request: EmbedRequest, attempt: int) -> Job:
-        """A job for this text, at the given attempt or a later one. Raises Rejected when there is none to be had."""
+        """A job for this text, at the given attempt or a later one. Raises Rejected when there is none to be had, Superseded when
+        a newer text of its key has come."""
         failures = 0
         while True:
-            started_at = self._clock.epoch()
-
-            async def post() -> str:
-                nonlocal started_at
-                partition = self._still_ours(record)
-                started_at = self._clock.epoch()
-                partition.posting.add(record.offset)
-                if self.may_be_left(record):
-                    self._posted[record.source] = (record.assignment, record.offset)
-                try:
-                    return await self._api.submit(request)
-                finally:
-                    partition.posting.discard(record.offset)
-
+            # before the gate, so that what waits for the lease or its turn after a takeover uses up no pace
+            await self._leasehold.wait(self._still_ours(record).postable_at)
+            tried = Try(record, request, attempt)
             try:
-                request_id = await self._gate.call(Call.SUBMIT, post, event=(record.source, record.offset))
+                return await self._gate.call(
+                    Call.SUBMIT, partial(self._post, tried), event=(record.source, record.offset)
+                )
             except CallFailedError as error:
+                tried.check_fate()
                 failures += 1
                 before, attempt = attempt, self._next_attempt(error.verdict, attempt)
                 pause = delay(failures, self._random())
                 self._observer.notice(Retried(record, error.verdict.detail, pause, counted=attempt > before))
                 await self._clock.sleep(pause)
+
+    async def _post(self, tried: "Try") -> Job:
+        """One POST; the gate repeats it after a 429 or a halt."""
+        tried.check_fate()
+        record = tried.record
+        partition = self._still_ours(record)
+        before = partition.mark(record.offset)
+        if self._strict:
+            await self._intend(partition, tried, before)
+        try:
+            while not self._leasehold.may_post(self._still_ours(record).postable_at):
+                await self._leasehold.wait(partition.postable_at)
+        except BaseException:
+            self._withdraw(partition, record, before)
+            raise
+        # nothing is awaited between the lease's answer and the request
+        started_at = self._clock.epoch()
+        partition.posting.add(record.offset)
+        try:
+            request_id = await self._api.submit(tried.request)
+        except ApiError as error:
+            if self._strict and may_be_accepted(error):
+                tried.unknown = str(error)
             else:
-                return self._accepted(record, Job(request_id, started_at, attempt))
+                self._withdraw(partition, record, before)
+            raise
+        finally:
+            partition.posting.discard(record.offset)
+            self.when_answered()
+        return self._accepted(partition, record, before, Job(request_id, started_at, tried.attempt))
+
+    async def _intend(self, partition: Partition, tried: "Try", before: Mark) -> None:
+        """Commit that a POST is about to start."""
+        partition.set_mark(tried.record.offset, intended(before, self._clock.epoch(), tried.attempt))
+        try:
+            await self._recorded(tried.record.source)
+        except BaseException:
+            self._withdraw(partition, tried.record, before)
+            raise
+
+    def _withdraw(self, partition: Partition, record: Record, before: Mark) -> None:
+        """No job was started: what was known before holds."""
+        if partition.mark(record.offset) != before:
+            partition.set_mark(record.offset, before)
+            self._changed()
 
     def _still_ours(self, record: Record) -> Partition:
-        """The record's partition, looked up right before the POST: what has been revoked, or can be left to the next owner
-        while the partition is being drained, is left unpaid; its task ends as if cancelled."""
+        """The record's partition. What has gone, or is being handed over, is left unpaid to the next owner: its task ends as if
+        cancelled. Raises Superseded."""
         partition = self._partitions.of(record)
-        if partition is None or (partition.closing and self.may_be_left(record)):
+        if partition is None or partition.closing:
             raise asyncio.CancelledError
+        if partition.order.is_superseded(record.offset):
+            raise Superseded("a newer text of the same key has come")
         return partition
 
     def _next_attempt(self, verdict: Retry | Reject, attempt: int) -> int:
@@ -92,9 +138,25 @@ class Submit:
             http_status=verdict.http_status,
         ) from None
 
-    def _accepted(self, record: Record, job: Job) -> Job:
-        partition = self._partitions.of(record)
-        if partition:
-            partition.pending[record.offset] = job
+    def _accepted(self, partition: Partition, record: Record, before: Mark, job: Job) -> Job:
+        partition.set_mark(record.offset, submitted(before, job))
+        self._partitions.learn(job.request_id)
+        self._changed()
         self._observer.notice(Submitted(record, job))
         return job
+
+
+@dataclass(slots=True)
+class Try:
+    """One attempt. `unknown`: a POST of it may have started a job, and may not be repeated (strict mode): what was the matter."""
+
+    record: Record
+    request: EmbedRequest
+    attempt: int
+    unknown: str = ""
+
+    def check_fate(self) -> None:
+        """Raises Rejected (UNKNOWN_SUBMIT) where it is not known whether a job was started."""
+        if self.unknown:
+            detail = f"the submit may have been accepted and billed ({self.unknown}): it is not repeated"
+            raise Rejected(Reason.UNKNOWN_SUBMIT, detail, retryable=True, attempts=self.attempt) from None

@@ -25,6 +25,7 @@ from worker.adapters.kafka.properties import (
     consumer_properties,
     producer_properties,
     reader_properties,
+    transactional_properties,
 )
 from worker.errors import StartError
 from worker.model import Position, TopicPartition
@@ -46,12 +47,13 @@ class Topics:
         self._log = log
 
     async def try_properties(self) -> None:
-        """Make the worker's consumer and its producer, which join and send nothing. Raises ConfigurationError."""
+        """Make the worker's consumer and its producers, which join and send nothing. Raises ConfigurationError."""
         await asyncio.to_thread(self._try_properties)
 
     def _try_properties(self) -> None:
         open_consumer(consumer_properties(self._settings), self._log).close()
         open_producer(producer_properties(self._settings), self._log)
+        open_producer(transactional_properties(self._settings, "untried"), self._log)
 
     async def wait_reachable(self, progress: Callable[[str], None], patience: float = 60.0) -> int:
         """Wait until a broker answers; returns the number of brokers.

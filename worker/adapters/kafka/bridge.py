@@ -55,6 +55,11 @@ class CommandQueue:
                 self._queue.put(command)
         return future
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def wake(self) -> None:
         """End a waiting `serve`."""
         self.call(lambda: None)
@@ -73,6 +78,7 @@ class CommandQueue:
         with self._lock:
             self._closed = True
         self.serve(0)
+        self._queue.put(lambda: None)  # whoever waits in `serve` is to see it
 
 
 class LoopListener:

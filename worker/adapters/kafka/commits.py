@@ -19,7 +19,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from worker.adapters.kafka.bridge import settle
 from worker.adapters.kafka.clients import error_of
-from worker.errors import CommitAborted
+from worker.errors import CommitAborted, CommitError, MetadataTooLarge
 from worker.model import Position, TopicPartition
 
 
@@ -39,10 +39,12 @@ def client_partitions(positions: Mapping[TopicPartition, Position]) -> list[Clie
 
 def positions_of(partitions: Sequence[ClientPartition]) -> dict[TopicPartition, Position]:
     """Offsets and metadata in the worker's form; negative offsets (none committed) as they are."""
-    return {
-        TopicPartition(partition.topic, partition.partition): Position(partition.offset, partition.metadata or "")
-        for partition in partitions
-    }
+    return {TopicPartition(partition.topic, partition.partition): position_of(partition) for partition in partitions}
+
+
+def position_of(partition: ClientPartition) -> Position:
+    """Offset and metadata in the worker's form. confluent-kafka sends a zero behind metadata, which other tools hand back."""
+    return Position(partition.offset, (partition.metadata or "").rstrip("\0"))
 
 
 class OffsetCommits:
@@ -53,7 +55,7 @@ class OffsetCommits:
         self._current: _Commit | None = None
 
     def add(self, positions: Mapping[TopicPartition, Position], done: Future[None]) -> None:
-        """Take a commit up; `done` gets a result, or CommitAborted. One that is cancelled before it is sent is not sent."""
+        """Take a commit up; `done` gets a result or a CommitError. One cancelled before it is sent is not sent."""
         self._waiting.append(_Commit(positions, done))
 
     def advance(self, consumer: Consumer) -> None:
@@ -74,7 +76,10 @@ class OffsetCommits:
         current = self._current
         if current is None or positions_of(partitions) != dict(current.positions):
             return
-        failed = error or next((partition.error for partition in partitions if partition.error), None)
+        errors = [*filter(None, (error, *(partition.error for partition in partitions)))]
+        # the broker has taken the other partitions then; told apart, for it would never take this one
+        too_large = [each for each in errors if each.code() == KafkaError.OFFSET_METADATA_TOO_LARGE]
+        failed = next(iter((*too_large, *errors)), None)
         self._finish(None if failed is None else _aborted(failed))
 
     def confirm(self, consumer: Consumer, seconds: float) -> None:
@@ -99,11 +104,13 @@ class OffsetCommits:
         self._current = None
         self._waiting.clear()
 
-    def _finish(self, error: CommitAborted | None) -> None:
+    def _finish(self, error: CommitError | None) -> None:
         current, self._current = self._current, None
         if current is not None:
             settle(current.done, None, error)
 
 
-def _aborted(error: KafkaError) -> CommitAborted:
+def _aborted(error: KafkaError) -> CommitError:
+    if error.code() == KafkaError.OFFSET_METADATA_TOO_LARGE:
+        return MetadataTooLarge(f"the offset commit was refused: {error.str()}: raise offset.metadata.max.bytes")
     return CommitAborted(f"the offset commit was refused: {error.str()}")

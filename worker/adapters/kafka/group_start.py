@@ -11,13 +11,16 @@ from confluent_kafka import Consumer, KafkaException
 from worker.adapters.kafka.clients import Log, error_of, open_consumer
 from worker.adapters.kafka.commits import client_partitions
 from worker.adapters.kafka.lookups import (
+    LOOKUP_SECONDS,
     committed_positions,
     partition_counts,
     partitions_of,
     unanswered,
     watermarks,
 )
+from worker.adapters.kafka.places import Places
 from worker.adapters.kafka.properties import reader_properties
+from worker.core.takeover import first_metadata
 from worker.errors import StartError
 from worker.model import Position, TopicPartition
 from worker.settings.sections import KafkaSettings, StartFrom
@@ -46,19 +49,37 @@ class GroupStart:
         await asyncio.to_thread(self._settle)
 
     def _settle(self) -> None:
+        if self._is_known():
+            return
         reader = open_consumer(reader_properties(self._settings), self._log)
         try:
             partitions = partitions_of(partition_counts(reader, self._topics))
             if committed_positions(reader, partitions):
                 return
-            starts = self._starts(watermarks(reader, partitions))
+            offsets = self._starts(watermarks(reader, partitions))
+            places = Places(self._settings, self._log)
+            places.wait(reader, self._topics, LOOKUP_SECONDS)
+            starts = {
+                source: Position(offset, first_metadata(*places.known(source.topic), source.partition, offset))
+                for source, offset in offsets.items()
+            }
             self._commit(reader, starts)
             chosen = self._settings.start_from or "the beginning, as the topics are empty"
             self._log(logging.INFO, f"consumer group {self._settings.group_id} is new: it starts from {chosen}")
         finally:
             reader.close()
 
-    def _starts(self, bounds: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, Position]:
+    def _is_known(self) -> bool:
+        """Whether anything is committed, read past a transaction that a dead worker may have left undecided for 20 s."""
+        properties = {**reader_properties(self._settings), "isolation.level": "read_uncommitted"}
+        reader = open_consumer(properties, self._log)
+        try:
+            partitions = partitions_of(partition_counts(reader, self._topics))
+            return bool(committed_positions(reader, partitions))
+        finally:
+            reader.close()
+
+    def _starts(self, bounds: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, int]:
         held = sum(end - begin for begin, end in bounds.values())
         if held and self._settings.start_from is None:
             raise StartError(
@@ -67,7 +88,7 @@ class GroupStart:
                 "WORKER_KAFKA__START_FROM=earliest to embed (and pay for) all of them, or latest for new ones only"
             )
         at = 1 if self._settings.start_from is StartFrom.LATEST else 0
-        return {source: Position(pair[at]) for source, pair in bounds.items()}
+        return {source: pair[at] for source, pair in bounds.items()}
 
     def _commit(self, reader: Consumer, starts: Mapping[TopicPartition, Position]) -> None:
         """Commit until it can be read back. Another worker may be doing the same: its offsets are as good."""

@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
 from worker.adapters.kafka.clients import error_of
+from worker.adapters.kafka.commits import position_of
 from worker.errors import StartError
 from worker.model import Position, TopicPartition
 
@@ -66,9 +67,7 @@ def committed_positions(
             error = next((partition.error for partition in read if partition.error), None)
             if error is None:
                 return {
-                    TopicPartition(partition.topic, partition.partition): Position(
-                        partition.offset, partition.metadata or ""
-                    )
+                    TopicPartition(partition.topic, partition.partition): position_of(partition)
                     for partition in read
                     if partition.offset >= 0
                 }

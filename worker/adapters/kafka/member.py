@@ -15,8 +15,9 @@ from worker.adapters.kafka.bridge import CommandQueue, LoopListener
 from worker.adapters.kafka.clients import Log, error_of, open_consumer
 from worker.adapters.kafka.commits import OffsetCommits
 from worker.adapters.kafka.lookups import committed_positions
+from worker.adapters.kafka.places import Places
 from worker.adapters.kafka.records import is_member, judge, partition_of, record_of
-from worker.adapters.kafka.starts import Starts
+from worker.adapters.kafka.starts import Starts, stable_positions
 from worker.errors import CommitAborted, StartError
 from worker.model import Membership, Position, Record, TopicPartition
 
@@ -46,6 +47,7 @@ class Member:
         topics: Collection[str],
         commands: CommandQueue,
         listener: LoopListener,
+        places: Places,
         *,
         log: Log,
         revoke_timeout: float,
@@ -58,7 +60,7 @@ class Member:
         self._numbers: Iterator[int] = itertools.count(1)
         self._owned: dict[TopicPartition, _Owned] = {}
         self._commits = OffsetCommits()
-        self._starts = Starts(self._commits, log)
+        self._starts = Starts(self._commits, places, log)
         self._stopping = False
         self._left = False
         self._handled, self.turned = True, time.monotonic()
@@ -135,6 +137,11 @@ class Member:
         found = committed_positions(self._consumer, partitions, _COMMITTED_SECONDS)
         return {source: position.offset for source, position in found.items()}
 
+    def recall(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Position]:
+        """The committed positions of those that can be told now. Blocks for half a second at most."""
+        found = stable_positions(self._consumer, partitions)
+        return {source: position for source, position in found.items() if position.offset >= 0}
+
     def _turn(self) -> None:
         self.turned = time.monotonic()
         self._commands.serve(0)
@@ -199,8 +206,9 @@ class Member:
         self._handled = True
 
     def _on_assign(self, consumer: Consumer, partitions: list[ClientPartition]) -> None:
+        sources = [TopicPartition(partition.topic, partition.partition) for partition in partitions]
+        self._starts.expect({source: next(self._numbers) for source in sources})
         for partition in partitions:
-            self._starts.expect(TopicPartition(partition.topic, partition.partition), next(self._numbers))
             # else the client looks the offset up itself, and fails for a partition that has none
             partition.offset = OFFSET_BEGINNING
         consumer.incremental_assign(partitions)

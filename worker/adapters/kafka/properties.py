@@ -19,6 +19,7 @@ _FIXED: Final[Mapping[str, str]] = {
     "auto.offset.reset": "a lost offset must not be replaced silently: use WORKER_KAFKA__START_FROM",
     "group.id": "it has a setting of its own: WORKER_KAFKA__GROUP_ID",
     "transactional.id": _FENCING,
+    "metadata.recovery.strategy": "a transaction would hang after a broker's restart (librdkafka #5456)",
     "enable.idempotence": _NO_LOSS,
     "acks": _NO_LOSS,
     "request.required.acks": _NO_LOSS,
@@ -47,11 +48,19 @@ _PRODUCER_ONLY: Final = frozenset({
     "delivery.timeout.ms", "produce.offset.report", "partitioner",
 })  # fmt: skip
 
+_CLASSIC_SESSION_MS: Final = 15_000
+_BROKERS_SESSION_MS: Final = 45_000
+"""`group.consumer.session.timeout.ms` of brokers: with `group.protocol=consumer` it is theirs, and clients cannot tell it."""
 _DELIVERY_TIMEOUT_MS: Final = 30_000
+_TRANSACTION_TIMEOUT_MS: Final = 10_000
+"""How long a dead worker's transaction holds back the readers of its offsets at most; a user may lower it."""
+_SHORTEST_TRANSACTION_MS: Final = 1_200
+"""librdkafka wants timeouts of a socket (a second at least, here) 100 ms below that of the transaction."""
+_SOCKET_TIMEOUT_MS: Final = 60_000
 _MESSAGE_MAX_BYTES: Final = 32 * 1024 * 1024  # the broker's limit decides, not the client's
 
 _CLASSIC_DEFAULTS: Final[Mapping[str, Any]] = {
-    "session.timeout.ms": 15_000,
+    "session.timeout.ms": _CLASSIC_SESSION_MS,
     "heartbeat.interval.ms": 3_000,
     "partition.assignment.strategy": "cooperative-sticky",
 }
@@ -79,9 +88,8 @@ _PRODUCER_DEFAULTS: Final[Mapping[str, Any]] = {
 def consumer_properties(settings: KafkaSettings) -> dict[str, Any]:
     """Properties of the group's member. Raises ConfigurationError where the user sets one that is fixed."""
     user = _user(settings, _PRODUCER_ONLY)
-    new_protocol = str(user.get("group.protocol", "classic")).lower() == "consumer"
     return {
-        **({} if new_protocol else _CLASSIC_DEFAULTS),
+        **({} if _new_protocol(user) else _CLASSIC_DEFAULTS),
         **_CONSUMER_DEFAULTS,
         **user,
         **_identity(settings),
@@ -117,6 +125,31 @@ def producer_properties(settings: KafkaSettings) -> dict[str, Any]:
     }
 
 
+def transactional_properties(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
+    """Properties of a producer whose every message belongs to a transaction. Raises as above."""
+    given = producer_properties(settings)
+    timeout = _number(given, "transaction.timeout.ms", _TRANSACTION_TIMEOUT_MS)
+    if not _SHORTEST_TRANSACTION_MS <= timeout <= _TRANSACTION_TIMEOUT_MS:
+        raise ConfigurationError(
+            f"WORKER_KAFKA__PROPERTIES: transaction.timeout.ms is {timeout}, and must be from {_SHORTEST_TRANSACTION_MS} to "
+            f"{_TRANSACTION_TIMEOUT_MS}: a dead worker's transaction holds back its partitions for so long"
+        )
+    delivery = "message.timeout.ms" if "message.timeout.ms" in given else "delivery.timeout.ms"
+    linger = {} if {"linger.ms", "queue.buffering.max.ms"} & settings.properties.keys() else {"linger.ms": 0}
+    return {
+        "retry.backoff.ms": 10,
+        **given,
+        **linger,
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": timeout,
+        delivery: min(_number(given, delivery, timeout) or timeout, timeout),
+        "socket.timeout.ms": min(_number(given, "socket.timeout.ms", _SOCKET_TIMEOUT_MS), timeout - 100),
+        "metadata.recovery.strategy": "none",
+        # a committed transaction says of all its messages that they are delivered
+        "delivery.report.only.error": True,
+    }
+
+
 def admin_properties(settings: KafkaSettings) -> dict[str, Any]:
     """Properties of the admin client: where and as whom to connect. Raises as above."""
     user = _user(settings, _PRODUCER_ONLY | _CONSUMER_ONLY)
@@ -127,6 +160,27 @@ def delivery_seconds(properties: Mapping[str, Any]) -> float:
     """Longest time that librdkafka tries to deliver a message; ten minutes where the user made it infinite (0)."""
     value = properties.get("delivery.timeout.ms", properties.get("message.timeout.ms", _DELIVERY_TIMEOUT_MS))
     return float(value) / 1000 or 600.0
+
+
+def session_timeout(settings: KafkaSettings) -> float:
+    """Seconds without a heartbeat after which the group gives a member's partitions to others. Raises ConfigurationError.
+
+    With `group.protocol=consumer` brokers decide: then it is their default, whatever they are configured to.
+    """
+    default = _BROKERS_SESSION_MS if _new_protocol(settings.properties) else _CLASSIC_SESSION_MS
+    return _number(settings.properties, "session.timeout.ms", default) / 1000
+
+
+def _new_protocol(user: Mapping[str, Any]) -> bool:
+    return str(user.get("group.protocol", "classic")).lower() == "consumer"
+
+
+def _number(properties: Mapping[str, Any], name: str, default: int) -> int:
+    value = properties.get(name, default)
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ConfigurationError(f"WORKER_KAFKA__PROPERTIES: {name} must be a whole number of milliseconds") from None
 
 
 def _identity(settings: KafkaSettings) -> dict[str, Any]:

@@ -3,33 +3,20 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, Producer
 
-from worker.adapters.kafka.clients import Log, error_of, open_producer
+from worker.adapters.kafka.clients import Log, open_producer
+from worker.adapters.kafka.producing import REFUSED, hand_over, refusal, undelivered
 from worker.adapters.kafka.properties import delivery_seconds
 from worker.errors import CommitAborted, MessageRefused
 from worker.model import Message
 
 _POLL_SECONDS: Final = 0.1
 _GRACE_SECONDS: Final = 5.0
-
-# what no repetition will change; a broker refuses all messages of a request for one of them
-_REFUSED: Final = frozenset({
-    KafkaError.MSG_SIZE_TOO_LARGE,
-    KafkaError.RECORD_LIST_TOO_LARGE,
-    KafkaError.INVALID_RECORD,
-    KafkaError.INVALID_TIMESTAMP,
-})  # fmt: skip
-_NO_TOPIC: Final = frozenset({
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
-})  # fmt: skip
-_NO_RIGHT: Final = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 
 
 class Publisher:
@@ -55,12 +42,7 @@ class Publisher:
         except CommitAborted as error:
             raise CommitAborted(str(error), published=in_order(messages, delivered)) from None
         if culprits:
-            first = min(culprits)
-            raise MessageRefused(
-                f"{len(culprits)} message(s) refused for good by topic {messages[first].topic}: {culprits[first].str()}",
-                sorted(culprits),
-                published=delivered,
-            )
+            raise MessageRefused(refusal(messages, culprits), sorted(culprits), published=delivered)
 
     def give_up(self) -> None:
         """Make a `publish` under way raise CommitAborted soon, and every further one. From any thread."""
@@ -115,9 +97,15 @@ class Publisher:
                 delivered.add(index)
 
         for index in indexes:
-            error = self._produced(producer, messages[index], partial(reported, index), deadline)
+            error = hand_over(
+                producer,
+                messages[index],
+                partial(reported, index),
+                lambda: time.monotonic() >= deadline or self._given_up.is_set(),
+            )
             if error is not None:
                 reported(index, error, None)
+            producer.poll(0)
         while waiting and time.monotonic() < deadline and not self._given_up.is_set():
             producer.flush(_POLL_SECONDS)
         if waiting:
@@ -129,52 +117,15 @@ class Publisher:
             )
         return errors
 
-    def _produced(
-        self, producer: Producer, message: Message, report: Callable[[KafkaError | None, object], None], deadline: float
-    ) -> KafkaError | None:
-        """Hand one message to the client, waiting while its queue is full; the error where it does not take it."""
-        # 0 lets the client take the present time
-        timestamp = max(0, message.timestamp_ms or 0)
-        headers: list[tuple[str, str | bytes | None]] = [(_clean(name), value) for name, value in message.headers]
-        while True:
-            try:
-                producer.produce(
-                    message.topic,
-                    value=message.value,
-                    key=message.key,
-                    headers=headers,
-                    timestamp=timestamp,
-                    on_delivery=report,
-                )
-            except BufferError:
-                if time.monotonic() >= deadline or self._given_up.is_set():
-                    return KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001
-                producer.poll(_POLL_SECONDS)
-            except KafkaException as problem:
-                return error_of(problem)
-            else:
-                producer.poll(0)
-                return None
-
     def _check(self, messages: Sequence[Message], errors: Mapping[int, KafkaError]) -> None:
         """Raises CommitAborted for errors that are not refusals."""
         for index, error in errors.items():
-            if error.code() in _REFUSED:
+            if error.code() in REFUSED:
                 continue
-            topic = messages[index].topic
             if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001
                 self._log(logging.ERROR, f"the Kafka producer failed and is made anew: {error.str()}")
                 self.close()
-            if error.code() in _NO_TOPIC:
-                raise CommitAborted(f"topic {topic} does not exist: make it with embedding-worker topics create")
-            if error.code() in _NO_RIGHT:
-                raise CommitAborted(f"no right to write to topic {topic}: grant WRITE and IDEMPOTENT_WRITE to the user")
-            raise CommitAborted(f"{len(errors)} message(s) to topic {topic} not delivered: {error.str()}")
-
-
-def _clean(name: str) -> str:
-    """The client ends the whole process on a name that cannot be UTF-8, and cuts one at a zero."""
-    return name.encode("utf-8", "replace").decode().replace("\0", "?")
+            raise CommitAborted(undelivered(messages[index].topic, error, len(errors)))
 
 
 def in_order(messages: Sequence[Message], delivered: Collection[int]) -> frozenset[int]:

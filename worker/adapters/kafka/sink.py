@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 from worker.adapters.kafka.clients import Log, error_of
 from worker.adapters.kafka.properties import producer_properties
 from worker.adapters.kafka.publisher import Publisher
-from worker.errors import CommitAborted, StartError
+from worker.errors import CommitAborted, MetadataTooLarge, StartError
 from worker.model import Batch, Membership, Position, TopicPartition
 from worker.settings.sections import KafkaSettings
 
@@ -55,6 +55,11 @@ class KafkaSink:
                 await self._commit_offsets(batch.positions, batch.membership)
             except CommitAborted as error:
                 raise CommitAborted(str(error), published=range(len(batch.messages))) from None
+            except MetadataTooLarge as error:
+                raise MetadataTooLarge(str(error), published=range(len(batch.messages))) from None
+
+    async def settle(self) -> None:
+        """See the port."""
 
     async def close(self) -> None:
         """See the port."""

@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Final, Never
 
 from worker.adapters.kafka.bridge import CommandQueue, LoopListener, settle
 from worker.adapters.kafka.clients import Log
 from worker.adapters.kafka.group_start import GroupStart
 from worker.adapters.kafka.member import Member
+from worker.adapters.kafka.places import Places
 from worker.adapters.kafka.properties import consumer_properties
 from worker.errors import CommitAborted, StartError
 from worker.model import Membership, Position, TopicPartition
@@ -23,6 +25,7 @@ from worker.ports import Listener
 from worker.settings.sections import KafkaSettings
 
 _LEAVE_SECONDS: Final = 3.0
+_AGAIN_SECONDS: Final = 0.02
 
 
 class KafkaSource:
@@ -40,12 +43,14 @@ class KafkaSource:
         log: Log,
         revoke_timeout: float = 5.0,
         commit_timeout: float = 10.0,
+        recall_timeout: float = 5.0,
     ) -> None:
         self._settings = settings
         self._topics = tuple(topics)
         self._log = log
         self._revoke_timeout = revoke_timeout
         self._commit_timeout = commit_timeout
+        self._recall_timeout = recall_timeout
         self._commands = CommandQueue()
         self._member: Member | None = None
         self._finished: Future[None] = Future()
@@ -59,7 +64,13 @@ class KafkaSource:
         loop = asyncio.get_running_loop()
         bridge = LoopListener(loop, listener, self._fail)
         member = Member(
-            properties, self._topics, self._commands, bridge, log=self._log, revoke_timeout=self._revoke_timeout
+            properties,
+            self._topics,
+            self._commands,
+            bridge,
+            Places(self._settings, self._log),
+            log=self._log,
+            revoke_timeout=self._revoke_timeout,
         )
         self._member = member
         # a daemon, so that a broker which never answers cannot keep the process from ending
@@ -108,6 +119,28 @@ class KafkaSource:
     async def positions(self) -> Mapping[TopicPartition, int]:
         """See the port. Raises CommitAborted when closed."""
         return await asyncio.wrap_future(self._commands.call(self._joined().positions))
+
+    async def recall(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Position]:
+        """See the port. Takes about `recall_timeout` at most; works while partitions are being given back."""
+        member = self._joined()
+        deadline = time.monotonic() + self._recall_timeout
+        found: dict[TopicPartition, Position] = {}
+        # one undecided partition leaves a question for all without answer
+        questions = [tuple(partitions)]
+        while questions:
+            for some in questions:
+                found.update(await asyncio.wrap_future(self._commands.call(partial(member.recall, some))))
+                if time.monotonic() >= deadline:
+                    break
+            questions = [(partition,) for partition in partitions if partition not in found]
+            if questions:
+                if time.monotonic() >= deadline:
+                    raise CommitAborted(
+                        f"the committed offset of {questions[0][0]} cannot be told: a transaction over it is undecided, "
+                        "or the brokers do not answer"
+                    )
+                await asyncio.sleep(_AGAIN_SECONDS)
+        return found
 
     async def committed(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
         """See the port."""

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
@@ -11,7 +11,9 @@ from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
 from worker.adapters.kafka.clients import Log
-from worker.adapters.kafka.commits import OffsetCommits
+from worker.adapters.kafka.commits import OffsetCommits, positions_of
+from worker.adapters.kafka.places import Places
+from worker.core.takeover import first_metadata
 from worker.model import Assignment, Position, TopicPartition
 
 _READ_SECONDS: Final = 0.5
@@ -29,66 +31,111 @@ class _Expected:
 class Starts:
     """Partitions that are assigned, paused, and wait for their committed offset. For the consumer's thread only."""
 
-    def __init__(self, commits: OffsetCommits, log: Log, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, commits: OffsetCommits, places: Places, log: Log, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._commits = commits
+        self._places = places
         self._log = log
         self._monotonic = monotonic
         self._expected: dict[TopicPartition, _Expected] = {}
+        self._all_at_once = True
 
-    def expect(self, source: TopicPartition, number: int) -> None:
-        """A partition was assigned under this number."""
-        self._expected[source] = _Expected(number, self._monotonic())
+    def expect(self, numbers: Mapping[TopicPartition, int]) -> None:
+        """Partitions were assigned under these numbers."""
+        now = self._monotonic()
+        self._expected.update({source: _Expected(number, now) for source, number in numbers.items()})
+        self._places.renew({source.topic for source in numbers})
+        self._all_at_once = True
 
     def drop(self, source: TopicPartition) -> None:
         """The partition has gone again."""
         self._expected.pop(source, None)
 
     def resolve(self, consumer: Consumer) -> dict[TopicPartition, Assignment]:
-        """Those that have an answer now: the consumer stands at their start. Blocks for half a second at most."""
-        resolved: dict[TopicPartition, Assignment] = {}
-        for source, expected in tuple(self._expected.items()):
-            start = self._start_of(consumer, source, expected)
-            if start is None:
-                # asked again after the next poll, behind the others
-                self._expected[source] = self._expected.pop(source)
-                self._warn(source, expected)
-                break
-            del self._expected[source]
-            resolved[source] = Assignment(expected.number, start)
+        """Those that have an answer now: the consumer stands at their start. Blocks for a second at most."""
+        if not self._expected:
+            return {}
+        self._places.look(consumer)
+        resolved = {}
+        for source, start in self._starts(consumer).items():
+            place = self._places.of(source.topic)
+            if place is None:
+                continue
+            if start.offset < 0:
+                self._expected[source].initial = self._commit_beginning(consumer, source, *place)
+            elif self._sought(consumer, source, start.offset):
+                resolved[source] = Assignment(self._expected.pop(source).number, start, *place)
+        self._warn()
         return resolved
 
-    def _start_of(self, consumer: Consumer, source: TopicPartition, expected: _Expected) -> Position | None:
-        if expected.initial is not None and not expected.initial.done():
-            return None
-        try:
-            # an error or a time-out never means "no offset"
-            [committed] = consumer.committed([ClientPartition(*source)], timeout=_READ_SECONDS)
-            if committed.error:
-                return None
-            if committed.offset < 0:
-                expected.initial = self._commit_beginning(consumer, source)
-                return None
-            consumer.seek(ClientPartition(*source, committed.offset))
-        except KafkaException:
-            return None
-        return Position(committed.offset, committed.metadata or "")
+    def _starts(self, consumer: Consumer) -> dict[TopicPartition, Position]:
+        """What is committed (negative: nothing), as far as there is an answer: an error or a time-out never means "nothing".
 
-    def _commit_beginning(self, consumer: Consumer, source: TopicPartition) -> Future[None] | None:
+        One partition under an undecided transaction leaves a question for all without answer: then each is asked for alone.
+        """
+        ready = [
+            source
+            for source, expected in self._expected.items()
+            if self._places.of(source.topic) and (expected.initial is None or expected.initial.done())
+        ]
+        if self._all_at_once:
+            found = stable_positions(consumer, ready)
+            self._all_at_once = len(found) == len(ready)
+            return found
+        alone: dict[TopicPartition, Position] = {}
+        for source in ready:
+            found = stable_positions(consumer, (source,))
+            if not found:
+                # asked again after the next poll, behind the others
+                self._expected[source] = self._expected.pop(source)
+                break
+            alone.update(found)
+        return alone
+
+    def _sought(self, consumer: Consumer, source: TopicPartition, offset: int) -> bool:
+        try:
+            consumer.seek(ClientPartition(*source, offset))
+        except KafkaException:
+            return False
+        return True
+
+    def _commit_beginning(
+        self, consumer: Consumer, source: TopicPartition, cluster: str, topic_id: str
+    ) -> Future[None] | None:
         """A partition without offset appeared after the group's first start (`group_start` has served all others): all
         of it is to be read. That it begins there is committed first; the next reading shows whether that came to stand."""
-        watermarks = consumer.get_watermark_offsets(ClientPartition(*source), timeout=_READ_SECONDS)
+        try:
+            watermarks = consumer.get_watermark_offsets(ClientPartition(*source), timeout=_READ_SECONDS)
+        except KafkaException:
+            return None
         if watermarks is None:
             return None
         initial: Future[None] = Future()
-        self._commits.add({source: Position(watermarks[0])}, initial)
+        metadata = first_metadata(cluster, topic_id, source.partition, watermarks[0])
+        self._commits.add({source: Position(watermarks[0], metadata)}, initial)
         return initial
 
-    def _warn(self, source: TopicPartition, expected: _Expected) -> None:
-        waited = self._monotonic() - expected.since
-        if waited > _PATIENCE_SECONDS and not expected.warned:
-            expected.warned = True
-            self._log(
-                logging.ERROR,
-                f"the committed offset of {source} has not been readable for {waited:.0f} s: if the brokers are well, "
-                "look for a hanging transaction with kafka-transactions.sh find-hanging",
-            )
+    def _warn(self) -> None:
+        for source, expected in self._expected.items():
+            waited = self._monotonic() - expected.since
+            if waited > _PATIENCE_SECONDS and not expected.warned:
+                expected.warned = True
+                what = "committed offset" if self._places.of(source.topic) else "topic's id"
+                self._log(
+                    logging.ERROR,
+                    f"the {what} of {source} has not been readable for {waited:.0f} s: if the brokers are well, "
+                    "look for a hanging transaction with kafka-transactions.sh find-hanging",
+                )
+
+
+def stable_positions(consumer: Consumer, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Position]:
+    """What the group has committed (a negative offset: nothing), of those for which that can be told: no transaction over them
+    is undecided. Blocks for half a second at most."""
+    if not partitions:
+        return {}
+    try:
+        read = consumer.committed([ClientPartition(*source) for source in partitions], timeout=_READ_SECONDS)
+    except KafkaException:
+        return {}
+    return positions_of([partition for partition in read if partition.error is None])

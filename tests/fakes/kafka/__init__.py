@@ -1,0 +1,1 @@
+"""An in-memory Kafka in parts; `tests.fakes.broker` says how to use it."""

@@ -1,0 +1,50 @@
+"""Recall: what does the ledger say of this record? It is the whole of crash recovery: Kafka delivers every record again that is
+not below the committed offset, and there is no other path."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from worker.core.ledger import Follow, GiveUp, Start, claimed, resume
+from worker.core.partitions import Partitions
+from worker.errors import Rejected
+from worker.model import Reason, Record, TopicPartition
+from worker.settings.sections import OnUnknownSubmit
+
+
+class Recall:
+    """Tells where the journey of a record goes on. `recorded` waits until a partition's marks are committed."""
+
+    def __init__(
+        self,
+        partitions: Partitions,
+        recorded: Callable[[TopicPartition], Awaitable[None]],
+        on_unknown_submit: OnUnknownSubmit,
+    ) -> None:
+        self._partitions = partitions
+        self._recorded = recorded
+        self._on_unknown_submit = on_unknown_submit
+
+    def is_finished(self, record: Record) -> bool:
+        """Whether its outcome stands already: then there is nothing to do, not even decode."""
+        partition = self._partitions.of(record)
+        return partition is not None and partition.offsets.is_finished(record.offset)
+
+    async def __call__(self, record: Record) -> Follow | Start:
+        """A job to follow, or the attempt to start with. Raises Rejected where nothing may be tried any more.
+
+        A suspect (see `takeover.suspects_end`) is claimed first: should the worker crash over it, the next one knows.
+        """
+        partition = self._partitions.of(record)
+        if partition is None:
+            raise asyncio.CancelledError
+        mark = partition.mark(record.offset)
+        found = resume(mark, self._on_unknown_submit, unclean=partition.unclean)
+        if isinstance(found, GiveUp):
+            unknown = found.reason is Reason.UNKNOWN_SUBMIT
+            raise Rejected(found.reason, found.detail, retryable=unknown, attempts=found.attempts, job=found.job)
+        if isinstance(found, Follow | Start):
+            if record.offset < partition.suspects_end:
+                partition.set_mark(record.offset, claimed(mark))
+                await self._recorded(record.source)
+            return found
+        raise asyncio.CancelledError  # finished: consume takes up no such record

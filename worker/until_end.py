@@ -1,0 +1,62 @@
+"""`run --until-end`: when is everything below the given offsets finished, by this worker or by others of its group?"""
+
+from collections.abc import Mapping, Sequence
+
+from worker.errors import CommitAborted
+from worker.gate.gate import Gate
+from worker.model import TopicPartition
+from worker.ports import Clock, Source
+from worker.stages.consume import Consume
+
+LOOK = 0.2
+"""Seconds between two looks whether the end is reached."""
+
+LOOK_AT_GROUP = 2.0
+"""Seconds between two such looks while others have something left to do: each asks the brokers."""
+
+
+class UntilEnd:
+    """Looks again and again. `deadline`: seconds that a job may take."""
+
+    def __init__(self, source: Source, consume: Consume, gate: Gate, clock: Clock, deadline: float) -> None:
+        self._source = source
+        self._consume = consume
+        self._gate = gate
+        self._clock = clock
+        self._deadline = deadline
+
+    async def reached(self, until: Mapping[TopicPartition, int]) -> None:
+        """Return when all below the offsets `until` is finished, by this worker or by others of its group.
+
+        What this worker owns is finished when it has been read and nothing is in work. Of the rest only the committed offset is
+        known, which stays below an end that consists of transaction markers: where it has not moved for longer than a job may
+        take (`api.deadline`, and a minute for its partition to change hands), nothing is left there, or nobody can do it.
+        """
+        clock, patience = self._clock, self._deadline + 60.0
+        known: Mapping[TopicPartition, int] = {}
+        moved, pause = clock.monotonic(), LOOK
+        while True:
+            await clock.sleep(pause)
+            others, pause = await self._not_owned(until), LOOK
+            if others is None or self._gate.halted:
+                moved = clock.monotonic()
+            if others is None:
+                continue
+            found = {**known, **await self._source.committed(others)} if others else known
+            if all(found.get(where, -1) >= until[where] for where in others):
+                return
+            if found != known:
+                known, moved = found, clock.monotonic()
+            if clock.monotonic() - moved > patience:
+                return
+            pause = LOOK_AT_GROUP
+
+    async def _not_owned(self, until: Mapping[TopicPartition, int]) -> Sequence[TopicPartition] | None:
+        """Those that this worker does not own and that held anything; None while something is left in those that it owns."""
+        try:
+            positions = await self._source.positions()
+        except CommitAborted:
+            return None  # it is out of the group, and joins again
+        if not self._consume.idle or any(positions[where] < until.get(where, 0) for where in positions):
+            return None
+        return [where for where, end in until.items() if end > 0 and where not in positions]
