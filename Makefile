@@ -1,6 +1,6 @@
 # Every target sets up its own .venv: with uv where it is, else with python -m venv and pip. Nothing else is needed.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench fmt lock clean
+.PHONY: help demo test check bench chaos fmt lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -32,6 +32,9 @@ check: $(VENV)/development  ## linters, types, layers
 
 bench: $(VENV)/development  ## the worker beside the vendor's SDK in a thread pool; ARGS="--json" for one JSON object
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: $(VENV)/development  ## workers killed, frozen and restarted on a real Kafka; ARGS="--events 5000 --kills 20 --seed N"
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 fmt: $(VENV)/development  ## format the code
 	@$(BIN)/ruff check -q --fix-only .

@@ -14,10 +14,12 @@ from typing import NoReturn
 
 from confluent_kafka import KafkaException
 
+from tests.bench.contenders import contenders
 from tests.bench.emulator import EmulatorProcess
 from tests.bench.figures import json_object
 from tests.bench.processes import RunFailedError
-from tests.bench.report import lines
+from tests.bench.report import lines, restart_lines
+from tests.bench.restart import measure_restart
 from tests.bench.rounds import Bench, say
 from tests.bench.workload import Workload
 from tests.kafka.backend import BackendUnavailable, choose
@@ -45,16 +47,22 @@ def main() -> int:
         "workload": asdict(workload),
     }
     say(f"Kafka backend {choice.name}; {'; '.join(choice.passed_over) or 'the first choice'}")
+    restart = None
     try:
         with EmulatorProcess(workload.latency, workload.running_result) as emulator:
-            runs, idle = Bench(choice.broker, emulator, workload).measure(options.rounds)
-    except (RunFailedError, TimeoutError, KafkaException) as error:
+            who = contenders(transactions=choice.real)
+            runs, idle = Bench(choice.broker, emulator, workload, who).measure(options.rounds)
+        if choice.real and not options.no_restart:
+            restart = measure_restart(choice.broker, say)
+    except (RunFailedError, TimeoutError, KafkaException, AssertionError) as error:
         say(str(error))
         return 1
     finally:
         choice.broker.close()
     print("\n".join(lines(about, runs, idle)), flush=True)
-    result = json_object(about, runs, idle)
+    if restart is not None:
+        print("\n".join(restart_lines(restart)), flush=True)
+    result = json_object(about, runs, idle) | {"restart": asdict(restart) if restart else None}
     if options.json:
         print(json.dumps(result), flush=True)
     return 0 if result["complete"] else 1
@@ -67,6 +75,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--dimension", type=_positive, default=3072, metavar="N", help="floats of a vector (3072)")
     parser.add_argument("--rounds", type=_positive, default=2, metavar="N", help="runs of each contender (2)")
     parser.add_argument("--latency", default=LATENCY, metavar="LAW", help=f"of the emulated API ({LATENCY})")
+    parser.add_argument("--no-restart", action="store_true", help="leave out the restart with full ledgers")
     parser.add_argument(
         "--running-result",
         type=int,

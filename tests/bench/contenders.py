@@ -1,4 +1,4 @@
-"""The two ways of doing the work, as commands for `python`."""
+"""The ways of doing the work, as commands for `python`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,6 +8,9 @@ from tests.bench.workload import Workload
 
 API_KEY: Final = "SG_0123456789abcdef"
 WORKER: Final = "worker"
+"""As it is shipped: exactly once, where the broker has transactions."""
+AT_LEAST_ONCE: Final = "at_least_once"
+"""The same worker without transactions."""
 SDK: Final = "sdk"
 
 
@@ -50,6 +53,13 @@ def worker(places: Places, workload: Workload) -> Command:
     return Command(("-m", "worker", "run", "--until-end"), environment)
 
 
+def at_least_once(places: Places, workload: Workload) -> Command:
+    """The worker with outcomes and offsets one after the other, in no transaction."""
+    command = worker(places, workload)
+    delivery = {"WORKER_GUARANTEES__DELIVERY": "at_least_once"}
+    return Command(command.arguments, {**command.environment, **delivery})
+
+
 def sdk(places: Places, workload: Workload) -> Command:
     """The vendor's SDK in a thread pool."""
     options = {
@@ -64,4 +74,11 @@ def sdk(places: Places, workload: Workload) -> Command:
     return Command(("-m", "tests.bench.sdk_worker", *(f"--{name}={value}" for name, value in options.items())), {})
 
 
-CONTENDERS: Final[Mapping[str, Callable[[Places, Workload], Command]]] = {WORKER: worker, SDK: sdk}
+Contenders = Mapping[str, Callable[[Places, Workload], Command]]
+
+
+def contenders(*, transactions: bool) -> Contenders:
+    """Who is measured. A broker without `transactions`, such as the embedded one, can only be worked at least once."""
+    if not transactions:
+        return {WORKER: at_least_once, SDK: sdk}
+    return {WORKER: worker, AT_LEAST_ONCE: at_least_once, SDK: sdk}

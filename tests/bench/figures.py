@@ -5,13 +5,15 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Final
 
-from tests.bench.contenders import SDK, WORKER
+from tests.bench.contenders import AT_LEAST_ONCE, SDK, WORKER
 from tests.bench.emulator import CoreShare
 from tests.bench.outcomes import Outcomes
 from tests.bench.processes import Usage
 
 EMULATOR_LIMIT: Final = 0.7
 """Share of a core above which the emulator may be what is measured."""
+CPU: Final = "cpu_ms_per_event"
+NET_CPU: Final = "net_cpu_ms_per_event"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ MEASURES: Final = (
         True,
         lambda run, idle: run.events / _net(run, idle),
     ),
-    Measure("cpu_ms_per_event", "CPU ms per event", False, lambda run, _: run.usage.cpu_seconds * 1000 / run.events),
-    Measure("net_cpu_ms_per_event", "  net of start-up", False, lambda run, idle: _net(run, idle) * 1000 / run.events),
+    Measure(CPU, "CPU ms per event", False, lambda run, _: run.usage.cpu_seconds * 1000 / run.events),
+    Measure(NET_CPU, "  net of start-up", False, lambda run, idle: _net(run, idle) * 1000 / run.events),
     Measure("requests_per_event", "requests per event", False, lambda run, _: run.requests / run.events),
     Measure("peak_rss_mib", "peak RSS, MiB", False, lambda run, _: run.usage.peak_rss_mib),
     Measure(
@@ -73,10 +75,26 @@ def values(measure: Measure, runs: Sequence[Run], idle: Mapping[str, Usage], con
     return [measure.of(run, idle[contender].cpu_seconds) for run in runs if run.contender == contender]
 
 
-def ratios(measure: Measure, runs: Sequence[Run], idle: Mapping[str, Usage]) -> list[float]:
-    """Worker / SDK, for each pair of neighbouring runs."""
-    pairs = zip(values(measure, runs, idle, WORKER), values(measure, runs, idle, SDK), strict=True)
-    return [worker / sdk for worker, sdk in pairs]
+def ratios(measure: Measure, runs: Sequence[Run], idle: Mapping[str, Usage], other: str = SDK) -> list[float]:
+    """Worker / SDK (or another), for each round."""
+    pairs = zip(values(measure, runs, idle, WORKER), values(measure, runs, idle, other), strict=True)
+    return [worker / against for worker, against in pairs]
+
+
+def cost_of_exactly_once(runs: Sequence[Run], idle: Mapping[str, Usage]) -> dict[str, dict[str, Any]]:
+    """CPU per event of both kinds of delivery, gross and net of start-up; empty where only one was measured."""
+    if AT_LEAST_ONCE not in idle:
+        return {}
+    costs: dict[str, dict[str, Any]] = {}
+    for measure in (one for one in MEASURES if one.name in {CPU, NET_CPU}):
+        pairs = ratios(measure, runs, idle, AT_LEAST_ONCE)
+        costs[measure.name] = {
+            "exactly_once": median(values(measure, runs, idle, WORKER)),
+            AT_LEAST_ONCE: median(values(measure, runs, idle, AT_LEAST_ONCE)),
+            "ratios": pairs,
+            "ratio": median(pairs),
+        }
+    return costs
 
 
 def warnings(runs: Sequence[Run]) -> list[str]:
@@ -104,6 +122,7 @@ def json_object(about: Mapping[str, Any], runs: Sequence[Run], idle: Mapping[str
         "warnings": warnings(runs),
         "runs": [asdict(run) | {"complete": run.complete} for run in runs],
         "idle": {contender: asdict(usage) for contender, usage in idle.items()},
+        "exactly_once": cost_of_exactly_once(runs, idle),
         "measures": {measure.name: _summary(measure, runs, idle) for measure in MEASURES},
     }
 

@@ -1,11 +1,11 @@
-"""The measuring itself: worker, SDK, worker, SDK ... on the same events, broker and emulator."""
+"""The measuring itself: the contenders one after the other, again and again, on the same events, broker and emulator."""
 
 import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.bench.contenders import CONTENDERS, Places
+from tests.bench.contenders import Contenders, Places
 from tests.bench.emulator import EmulatorProcess
 from tests.bench.figures import Run
 from tests.bench.outcomes import read_outcomes
@@ -26,6 +26,7 @@ class Bench:
     broker: Broker
     emulator: EmulatorProcess
     workload: Workload
+    contenders: Contenders
 
     def measure(self, rounds: int) -> tuple[list[Run], dict[str, Usage]]:
         """All runs, and each contender's run on an empty topic: what starting, joining and leaving cost.
@@ -38,8 +39,12 @@ class Bench:
         # Twice, and the first is forgotten: it compiles what was never compiled and fills the page cache, and counted in
         # it would make the figures net of start-up look better than they are.
         for _ in range(2):
-            idle = {name: self._idle(name, empty) for name in CONTENDERS}
-        runs = [self._run(name, number, filled) for number in range(1, rounds + 1) for name in CONTENDERS]
+            idle = {name: self._idle(name, empty) for name in self.contenders}
+        runs = []
+        for number in range(1, rounds + 1):
+            # there and back, so that none profits from its place in the order
+            order = list(self.contenders)[:: 1 if number % 2 else -1]
+            runs += [self._run(name, number, filled) for name in order]
         return runs, idle
 
     def _idle(self, contender: str, empty: str) -> Usage:
@@ -74,7 +79,7 @@ class Bench:
         return run
 
     def _used(self, contender: str, places: Places) -> Usage:
-        command = CONTENDERS[contender](places, self.workload)
+        command = self.contenders[contender](places, self.workload)
         self.emulator.reset()
         limit = 60.0 + self.workload.events / 10
         return run_measured(contender, command.arguments, command.environment, limit, self.emulator.watch)

@@ -5,18 +5,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.bench.contenders import CONTENDERS
+from tests.bench.contenders import contenders
 from tests.bench.emulator import CoreShare
 from tests.bench.figures import MEASURES, Run, json_object, warnings
 from tests.bench.outcomes import Outcomes
 from tests.bench.processes import ROOT, RunFailedError, Usage, clean_environment, run_measured
-from tests.bench.report import lines
-from tests.kafka.backend import ADDRESS_VARIABLE, FORCE_VARIABLE, TestKafka
+from tests.bench.report import lines, restart_lines
+from tests.bench.restart import Restart, measure_restart
+from tests.kafka.backend import ADDRESS_VARIABLE, FORCE_VARIABLE, Choice, TestKafka
 
 EVENTS, DIMENSION, SECONDS = 24, 48, 60.0
 
@@ -28,7 +30,15 @@ def environment(kafka: TestKafka) -> dict[str, str]:
 
 
 def test_a_small_run_brings_every_vector_of_both_and_prints_one_json_object(kafka: TestKafka) -> None:
-    command = ["-m", "tests.bench", "--json", f"--events={EVENTS}", f"--dimension={DIMENSION}", "--rounds=1"]
+    command = [
+        "-m",
+        "tests.bench",
+        "--json",
+        f"--events={EVENTS}",
+        f"--dimension={DIMENSION}",
+        "--rounds=1",
+        "--no-restart",
+    ]
     done = subprocess.run(
         [sys.executable, *command, "--latency=constant:0.05"],
         cwd=ROOT,
@@ -43,7 +53,8 @@ def test_a_small_run_brings_every_vector_of_both_and_prints_one_json_object(kafk
     assert result["complete"] is True
     assert result["kafka"]["real"] is kafka.real
     assert result["workload"]["events"] == EVENTS
-    assert [run["contender"] for run in result["runs"]] == ["worker", "sdk"]
+    assert [run["contender"] for run in result["runs"]] == list(contenders(transactions=kafka.real))
+    assert bool(result["exactly_once"]) is kafka.real
     for run in result["runs"]:
         assert run["outcomes"]["vectors"] == run["bills"] == EVENTS
         assert run["double_billed"] == run["outcomes"]["dead_letters"] == 0
@@ -63,7 +74,13 @@ def run_of(contender: str, *, cpu: float = 2.0, vectors: int = 10, digest: str =
     )
 
 
-IDLE: Mapping[str, Usage] = {name: Usage(1.0, 1.0, 40.0) for name in CONTENDERS}
+ABOUT: Mapping[str, Any] = {
+    "kafka": {"backend": "mock", "real": False},
+    "workload": {"events": 10, "characters": 600, "dimension": 8, "latency": "constant:1", "running_result": 200},
+    "cpus": 2,
+    "python": "3.11",
+}
+IDLE: Mapping[str, Usage] = {name: Usage(1.0, 1.0, 40.0) for name in contenders(transactions=False)}
 
 
 def test_ratios_are_the_worker_over_the_sdk_gross_and_net_of_start_up() -> None:
@@ -71,6 +88,35 @@ def test_ratios_are_the_worker_over_the_sdk_gross_and_net_of_start_up() -> None:
     assert measures["events_per_cpu_second"]["ratio"] == pytest.approx(3.0)
     assert measures["net_events_per_cpu_second"]["ratio"] == pytest.approx(5.0)
     assert measures["cpu_ms_per_event"]["ratio"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("cpu", "verdict"), [(3.49, "met (1.25)"), (4.0, "missed (1.50)")])
+def test_the_cost_of_exactly_once_is_told_gross_and_net_of_start_up(cpu: float, verdict: str) -> None:
+    runs = [run_of("worker", cpu=cpu), run_of("at_least_once", cpu=3.0), run_of("sdk", cpu=6.0)]
+    idle = {**IDLE, "at_least_once": IDLE["worker"]}
+    cost = json_object({}, runs, idle)["exactly_once"]
+    assert cost["cpu_ms_per_event"]["ratio"] == pytest.approx(cpu / 3)
+    assert cost["net_cpu_ms_per_event"]["ratio"] == pytest.approx((cpu - 1) / 2)
+    assert [verdict in line for line in lines(ABOUT, runs, idle)][-1]
+
+
+@pytest.mark.parametrize(
+    ("flaw", "verdict"), [({}, "met"), ({"all_asked": 2.1}, "missed"), ({"repeated_posts": 1}, "missed")]
+)
+def test_a_restart_that_is_slow_or_pays_again_misses_its_goal(flaw: dict[str, Any], verdict: str) -> None:
+    sound = Restart(12, 1440, 1.0, 1.0, 0.1, 0.9, 1440, 0, 2000, 2000)
+    assert list(restart_lines(replace(sound, **flaw)))[-1].endswith(verdict)
+
+
+@pytest.mark.real_kafka
+def test_a_worker_that_starts_with_full_ledgers_asks_for_every_job_at_once_and_pays_for_none_again(
+    request: pytest.FixtureRequest,
+) -> None:
+    choice: Choice = request.getfixturevalue("_kafka_choice")
+    restart = measure_restart(choice.broker, lambda line: None, partitions=3, jobs=40, latency=5.0)
+    assert (restart.asked, restart.repeated_posts) == (120, 0)
+    assert restart.vectors == restart.bills
+    assert restart.all_asked <= 2.0
 
 
 @pytest.mark.parametrize(
@@ -88,13 +134,7 @@ def test_what_makes_figures_doubtful_is_said(flaw: dict[str, Any], sentence: str
 
 
 def test_the_report_says_where_the_sdk_is_better() -> None:
-    about = {
-        "kafka": {"backend": "mock", "real": False},
-        "workload": {"events": 10, "characters": 600, "dimension": 8, "latency": "constant:1", "running_result": 200},
-        "cpus": 2,
-        "python": "3.11",
-    }
-    report = list(lines(about, [run_of("worker", cpu=6.0), run_of("sdk", cpu=2.0)], IDLE))
+    report = list(lines(ABOUT, [run_of("worker", cpu=6.0), run_of("sdk", cpu=2.0)], IDLE))
     told = next(line for line in report if line.startswith("events per CPU second"))
     assert told.endswith("0.33 (pairs: 0.33)  the SDK is better")
     assert any("missed (0.33)" in line for line in report)

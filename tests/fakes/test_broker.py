@@ -63,9 +63,12 @@ class Member:
 
 def in_virtual_time(test: Callable[[FakeBroker], Awaitable[None]], partitions: int = 1) -> None:
     async def main() -> None:
+        unhandled: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
         broker = FakeBroker({"in": partitions, "out": 1})
         await test(broker)
         await broker.close()
+        assert unhandled == []
 
     run(main())
 
@@ -143,9 +146,27 @@ def test_markers_take_offsets_and_what_is_aborted_is_hidden() -> None:
         broker.faults.abort_commit = 1
         with pytest.raises(CommitAborted):
             await a.commit(b"2", 2)
+        assert broker.log(OUT).stable == 4
         await a.commit(b"3", 3)
         assert [(record.offset, record.value) for record in broker.records("out")] == [(0, b"1"), (4, b"3")]
+        assert broker.log(OUT).stable == broker.log(OUT).end
         assert broker.log(OUT).end == 6
+
+    in_virtual_time(test)
+
+
+def test_a_transaction_that_is_decided_first_waits_for_one_that_began_before_it() -> None:
+    async def test(broker: FakeBroker) -> None:
+        a, b = await Member(broker).start(), Member(broker)
+        await b.sink.start()
+        broker.faults.delays = lambda step: 2.0 if step == "end" else 0.0
+        first = asyncio.create_task(a.commit(b"a", 1))
+        await asyncio.sleep(1.0)
+        broker.faults.delays = lambda step: 0.0
+        await b.sink.commit(Batch([Message("out", b"k", b"b", ())], {}, Membership(None, {})))
+        assert values(broker) == []
+        await first
+        assert values(broker) == [b"a", b"b"]
 
     in_virtual_time(test)
 
@@ -487,6 +508,52 @@ def test_a_topic_that_is_made_again_has_another_id_and_no_committed_offsets() ->
         await broker.expel(a.source)
         assert a.ear.starts[IN].topic_id not in {"", first.topic_id}
         assert a.ear.starts[IN].start.offset == 0
+
+    in_virtual_time(test)
+
+
+def test_recall_of_a_partition_without_committed_offset_is_refused() -> None:
+    async def test(broker: FakeBroker) -> None:
+        a = await Member(broker).start()
+        broker.committed(GROUP).clear()
+        with pytest.raises(CommitAborted, match="in-0 cannot be told"):
+            await a.source.recall([IN])
+
+    in_virtual_time(test)
+
+
+def test_an_assignment_that_moves_on_before_its_offset_is_stable_is_told_to_its_last_owner_only() -> None:
+    async def test(broker: FakeBroker) -> None:
+        dead, a = await Member(broker).start(), Member(broker)
+        broker.faults.marker_delay = 3.0
+        membership = await dead.source.snapshot()
+        both = dict.fromkeys((IN, TopicPartition("in", 1)), Position(1))
+        await dead.sink.commit(Batch((), both, membership))
+        dead.source.connection.cut()
+        await a.start()
+        await broker.kill(dead.source)
+        assert (a.source.owned, len(a.source.held)) == ((), 2)
+        b = await Member(broker).start()
+        await asyncio.sleep(4.0)
+        assert (a.ear.heard, b.ear.heard) == (["assigned"], ["assigned"])
+        assert {*a.source.owned, *b.source.owned} == {*both}
+        assert len(a.source.owned) == 1
+
+    in_virtual_time(test, partitions=2)
+
+
+def test_a_zombie_hears_when_the_group_refuses_its_offsets() -> None:
+    async def test(broker: FakeBroker) -> None:
+        a, b = await Member(broker).start(), await Member(broker).start()
+        ways = (lambda now: a.source.commit({IN: Position(1)}, now), lambda now: a.commit(b"a", 1, now))
+        for number, way in enumerate(ways, 1):
+            await broker.expel(a.source, silent=float("inf"))
+            with pytest.raises(CommitAborted, match="UNKNOWN_MEMBER_ID"):
+                await way(await a.source.snapshot())
+            await asyncio.sleep(0.1)
+            assert a.ear.heard.count("lost") == number
+            await broker.expel(b.source)  # back to the first
+        assert values(broker) == []
 
     in_virtual_time(test)
 

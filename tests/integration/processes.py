@@ -154,6 +154,14 @@ class EmulatorProcess(ChildProcess):
         bills: dict[str, int] = self._call("GET", "bills")
         return bills
 
+    def posts(self, after: int) -> list[tuple[float, str, str, bool, bool]]:
+        """Only of `tests.chaos.emulator`: the accepted POSTs from number `after` on, as it records them."""
+        return [tuple(post) for post in self._call("GET", f"posts/{after}")]
+
+    def polls(self, after: int) -> list[tuple[float, str]]:
+        """Only of `tests.chaos.emulator`: Unix time and request_id of every question for a job, from number `after` on."""
+        return [tuple(poll) for poll in self._call("GET", f"polls/{after}")]
+
     def change(self, **changes: object) -> None:
         """Change its configuration."""
         self._call("PATCH", "config", changes)

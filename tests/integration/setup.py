@@ -32,10 +32,10 @@ class Setup:
         self._started: list[ChildProcess] = []
         self._numbers = itertools.count()
 
-    def emulator(self, *, port: int = 0, **config: object) -> EmulatorProcess:
+    def emulator(self, *, port: int = 0, module: str = "worker.emulator", **config: object) -> EmulatorProcess:
         """An emulator that listens. Its jobs take 0.2 s unless `latency` says otherwise."""
         given = {"latency": "constant:0.2", **config}
-        arguments = ["worker.emulator", "--port", str(port), "--config", json.dumps(given)]
+        arguments = [module, "--port", str(port), "--config", json.dumps(given)]
         emulator = EmulatorProcess(arguments, {}, self._log("emulator"))
         self._started.append(emulator)
         emulator.wait_url()

@@ -139,7 +139,7 @@ class FakeBroker:
         What is left of it in this process is a zombie: its commits are refused, and it gets no records. For a process whose calls
         never return, `source.connection.cut()` first."""
         source.group.leave(source)
-        source.alive = False
+        source.removed(killed=True)
         await source.group.rebalance()
 
     async def expel(self, source: FakeSource, *, silent: float = 0.0) -> None:
@@ -149,7 +149,7 @@ class FakeBroker:
         It hears `lost` and joins again after `silent` seconds; before that if the group refuses offsets of it; not while it is
         frozen, unplugged or dead. With `silent=0` it has done so when this returns."""
         source.group.leave(source)
-        source.removed()
+        source.removed(killed=False)
         await source.group.rebalance()
         if silent > 0:
             if silent != float("inf"):

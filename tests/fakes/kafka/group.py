@@ -25,9 +25,7 @@ class Member(Protocol):
     connection: Connection
     member_id: str
     generation: int
-
-    @property
-    def topics(self) -> tuple[str, ...]: ...
+    topics: tuple[str, ...]
 
     @property
     def held(self) -> Collection[TopicPartition]: ...

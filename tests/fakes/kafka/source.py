@@ -2,121 +2,85 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Never, Protocol
 
 from tests.fakes.kafka.connection import Connection, Result, Unreachable
 from tests.fakes.kafka.faults import Faults
 from tests.fakes.kafka.group import Group, GroupMetadata
-from tests.fakes.kafka.log import Log
-from worker.core.takeover import first_metadata
+from tests.fakes.kafka.holdings import Brokers, Holdings
+from tests.fakes.kafka.starts import settle_start
 from worker.errors import CommitAborted, StartError
-from worker.model import Assignment, Membership, Position, Record, TopicPartition
+from worker.model import Membership, Position, TopicPartition
 from worker.ports import Listener
 from worker.settings.sections import StartFrom
 
-_ROUND: Final = 100
 _STABLE_SECONDS: Final = 5.0
 """How long `recall` waits for markers."""
 
 
-class Topics(Protocol):
+class Broker(Brokers, Protocol):
     """What a source needs of the broker."""
 
     faults: Faults
-    cluster: str
     offset_metadata_max: int
 
-    def partitions(self, topics: Sequence[str]) -> list[TopicPartition]: ...
-
-    def log(self, source: TopicPartition) -> Log: ...
-
-    def has(self, source: TopicPartition) -> bool: ...
-
-    def topic_id(self, topic: str) -> str: ...
-
     def spawn(self, work: Coroutine[Any, Any, None]) -> None: ...
-
-    def plainly_committed(self, group: str, positions: Mapping[TopicPartition, Position]) -> None: ...
-
-
-@dataclass(slots=True)
-class _Owned:
-    number: int
-    next_offset: int
-    paused: bool = True
 
 
 class FakeSource:
     """`owned`: what its listener knows of; `held`: what the group has given to it, including what still waits for stable
-    offsets. `alive`: it has started, and was neither closed nor killed."""
+    offsets. `alive`: it has started, and was neither closed nor killed. `expelled`: the group has removed it, and it does not
+    know yet."""
 
     def __init__(
-        self, broker: Topics, group: Group, topics: Sequence[str], start_from: StartFrom | None, revoke_timeout: float
+        self, broker: Broker, group: Group, topics: Sequence[str], start_from: StartFrom | None, revoke_timeout: float
     ) -> None:
         self.group = group
         self.connection = Connection()
         self.connection.when_back.append(self._came_back)
+        self.topics = tuple(topics)
         self.member_id = ""
         self.generation = -1
-        self.alive = False
+        self.expelled = False
         self.stalled_seconds = 0.0
         self._broker = broker
-        self._topics = tuple(topics)
         self._start_from = start_from
         self._revoke_timeout = revoke_timeout
-        self._listener: Listener | None = None
-        self._owned: dict[TopicPartition, _Owned] = {}
-        self._expected: dict[TopicPartition, int] = {}
-        self._numbers = 0
-        self._expelled = False
-        self._awaiting = False
-        self._waking = False
-        self._failed = asyncio.Event()
-        self._error: Exception | None = None
+        self._holdings = Holdings(broker, group, self.connection)
         self._closed = False
         self._one_commit = asyncio.Lock()
 
     @property
-    def topics(self) -> tuple[str, ...]:
-        """What it subscribes to."""
-        return self._topics
+    def alive(self) -> bool:
+        """Started, and neither closed nor killed."""
+        return self._holdings.open
 
     @property
     def owned(self) -> Collection[TopicPartition]:
         """What it owns at this moment, as far as it knows."""
-        return tuple(self._owned)
+        return tuple(self._holdings.owned)
 
     @property
     def held(self) -> Collection[TopicPartition]:
         """What the group has given to it."""
-        return (*self._owned, *self._expected)
+        return (*self._holdings.owned, *self._holdings.expected)
 
-    @property
-    def expelled(self) -> bool:
-        """The group has removed it, and it does not know yet."""
-        return self._expelled
+    # ---- the port
 
     async def start(self, listener: Listener) -> None:
         """See the port."""
         await self.connection.gate()
-        self._settle_start()
-        self._listener = listener
-        self.alive = True
+        settle_start(self._broker, self.group, self.topics, self._start_from)
+        self._holdings.listener = listener
+        self._holdings.open = True
         self.group.join(self)
         await self.group.rebalance()
         await self.connection.gate()
 
     async def wait_failed(self) -> Never:
         """Raises what `fail` was given, or StartError where a committed offset is out of range."""
-        await self._failed.wait()
-        raise self._error or StartError("failed")
-
-    def fail(self, error: Exception) -> None:
-        """The consumer ends with this error."""
-        if self._error is None:
-            self._error = error
-            self._failed.set()
+        await self._holdings.failed.wait()
+        raise self._holdings.error or StartError("failed")
 
     def stalled(self) -> float:
         """See the port."""
@@ -124,15 +88,11 @@ class FakeSource:
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
         """See the port."""
-        for source in partitions:
-            if source in self._owned:
-                self._owned[source].paused = True
+        self._holdings.pause(partitions, paused=True)
 
     def resume(self, partitions: Collection[TopicPartition]) -> None:
         """See the port."""
-        for source in partitions:
-            if source in self._owned:
-                self._owned[source].paused = False
+        self._holdings.pause(partitions, paused=False)
         self.wake()
 
     async def snapshot(self) -> Membership:
@@ -164,7 +124,7 @@ class FakeSource:
         """See the port."""
         await self.connection.gate()
         self._snapshot()
-        return {source: owned.next_offset for source, owned in self._owned.items()}
+        return {source: owned.next_offset for source, owned in self._holdings.owned.items()}
 
     async def recall(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Position]:
         """See the port. Waits five seconds for markers."""
@@ -179,7 +139,7 @@ class FakeSource:
         try:
             async with asyncio.timeout(_STABLE_SECONDS):
                 while not all(offsets.is_stable(where) for where in partitions):
-                    await self._stable()
+                    await self._next_marker()
         except TimeoutError:
             raise CommitAborted("a transaction over these partitions is not decided yet") from None
         return await self._request("recall", lambda: self._read(partitions))
@@ -200,97 +160,93 @@ class FakeSource:
             return
         self._closed = True
         await self.group.depart(self)
-        self.alive = self._expelled = False
+        self._holdings.open = self.expelled = False
         await self.connection.gate()
+
+    # ---- what the group, the broker and tests do to it
+
+    def fail(self, error: Exception) -> None:
+        """The consumer ends with this error."""
+        self._holdings.fail(error)
 
     def wake(self) -> None:
         """Deliver what there is, in the next turn of the loop."""
-        if not self._waking and self.alive and self._owned:
-            self._waking = True
-            asyncio.get_running_loop().call_soon(self._deliver)
+        self._holdings.wake()
+
+    def take(self, partitions: Collection[TopicPartition]) -> None:
+        """The group gives these to the member; the listener hears of each once its committed offset is stable."""
+        self._holdings.take(partitions)
 
     async def hand_back(self, partitions: Collection[TopicPartition]) -> bool:
         """The group takes these away, after the listener is done or the time is up. Returns False where the process died or
         froze meanwhile: it is expelled and keeps believing."""
-        told = tuple(source for source in partitions if source in self._owned)
-        if told and self._listener is not None:
+        listener = self._holdings.listener
+        told = tuple(source for source in partitions if source in self._holdings.owned)
+        if told and listener is not None:
             try:
                 async with asyncio.timeout(self._revoke_timeout):
-                    await self._listener.revoked(told)
+                    await listener.revoked(told)
             except TimeoutError:
                 pass
         if not self.connection.running:
-            self._expelled = True
+            self.expelled = True
             return False
-        for source in partitions:
-            self._owned.pop(source, None)
-            self._expected.pop(source, None)
+        self._holdings.forget(partitions)
         return True
 
     def drop_all(self) -> None:
         """Everything is lost at once."""
-        lost = self.owned
-        self._owned.clear()
-        self._expected.clear()
-        if lost and self._listener is not None:
-            self._listener.lost(lost)
+        self._holdings.drop_all()
 
-    def take(self, partitions: Collection[TopicPartition]) -> None:
-        """The group gives these to the member; the listener hears of each once its committed offset is stable."""
-        for source in partitions if self.alive else ():
-            self._numbers += 1
-            self._expected[source] = self._numbers
-        self._resolve()
-
-    def removed(self) -> None:
-        """The group has removed it; it goes on as a zombie until `hear`."""
-        self._expelled = self.alive
+    def removed(self, *, killed: bool) -> None:
+        """The group has removed it. Killed: its calls are refused from now on; else it goes on as a zombie until `hear`."""
+        if killed:
+            self._holdings.open = False
+        self.expelled = self.alive
 
     async def hear(self) -> None:
         """It learns that it was expelled: `lost`, then it joins again."""
-        if self._expelled and self.alive:
-            self._expelled = False
+        if self.expelled and self.alive:
+            self.expelled = False
             self.drop_all()
             self.group.join(self)
             await self.group.rebalance()
 
     def noticed(self) -> None:
         """The group has refused something as coming from no member: it hears in the next turn of the loop."""
-        if self._expelled and self.connection.reaches:
+        if self.expelled and self.connection.reaches:
             self._broker.spawn(self.hear())
 
     def _came_back(self) -> None:
         """Thawed, or connected again."""
-        if self._expelled:
+        if self.expelled:
             self.noticed()
         elif self in self.group.members and self.generation != self.group.generation:
             self._broker.spawn(self.group.rebalance())
-        self._resolve()
+        self._holdings.resolve()
         self.wake()
 
     def _snapshot(self) -> Membership:
-        if not self.alive or not (self._expelled or self in self.group.members):
+        if not self.alive or not (self.expelled or self in self.group.members):
             raise CommitAborted("this worker is in no consumer group at the moment")
         metadata = GroupMetadata(self.group.name, self.member_id, self.generation)
-        return Membership(metadata, {where: owned.number for where, owned in self._owned.items()})
+        return Membership(metadata, {where: owned.number for where, owned in self._holdings.owned.items()})
 
     def _commit(self, positions: Mapping[TopicPartition, Position], group: GroupMetadata) -> None:
-        before = self.group.offsets.committed.copy()
+        committed = self.group.offsets.committed
+        before = {where: committed.get(where) for where in positions}
         try:
             self.group.commit(positions, group, self._broker.offset_metadata_max)
         finally:
-            now = self.group.offsets.committed
-            stand = {where: now[where] for where in positions if now.get(where) is not before.get(where)}
+            stand = {where: to for where, to in positions.items() if committed.get(where) is not before[where]}
             if stand:
                 self._broker.plainly_committed(self.group.name, stand)
 
     def _read(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Position]:
         offsets = self.group.offsets
-        if not all(offsets.is_stable(where) for where in partitions):
-            raise CommitAborted("a transaction over these partitions is not decided yet")
-        missing = [where for where in partitions if where not in offsets.committed]
-        if missing:
-            raise CommitAborted(f"the committed offset of {missing[0]} cannot be told")
+        unknown = [where for where in partitions if where not in offsets.committed or not offsets.is_stable(where)]
+        if unknown:
+            raise CommitAborted(f"the committed offset of {unknown[0]} cannot be told")
         return {where: offsets.committed[where] for where in partitions}
 
     async def _request(self, step: str, effect: Callable[[], Result]) -> Result:
@@ -300,8 +256,8 @@ class FakeSource:
         except Unreachable as error:
             raise CommitAborted(str(error)) from None
 
-    async def _stable(self) -> None:
-        """Wait for the next marker of the group."""
+    async def _next_marker(self) -> None:
+        """Of the group's offsets."""
         marked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def mark() -> None:
@@ -310,79 +266,3 @@ class FakeSource:
 
         self.group.offsets.when_stable.append(mark)
         await marked
-
-    def _resolve(self) -> None:
-        """Tell the listener of assignments whose committed offset is stable."""
-        if not self._expected or not self.connection.reaches:
-            return
-        offsets = self.group.offsets
-        assignments: dict[TopicPartition, Assignment] = {}
-        for source, number in tuple(self._expected.items()):
-            if not self._broker.has(source):
-                del self._expected[source]
-            elif offsets.is_stable(source):
-                del self._expected[source]
-                if source not in offsets.committed:
-                    self._commit_first({source: self._broker.log(source).begin})
-                start = offsets.committed[source]
-                self._owned[source] = _Owned(number, start.offset)
-                topic_id = self._broker.topic_id(source.topic)
-                assignments[source] = Assignment(number, start, self._broker.cluster, topic_id)
-        if self._expected and not self._awaiting:
-            self._awaiting = True
-            offsets.when_stable.append(self._marked)
-        if assignments and self._listener is not None:
-            self._listener.assigned(assignments)
-
-    def _marked(self) -> None:
-        self._awaiting = False
-        self._resolve()
-
-    def _deliver(self) -> None:
-        self._waking = False
-        if not self.alive or not self.connection.reaches:
-            return
-        batch: list[Record] = []
-        for source, owned in self._owned.items():
-            if owned.paused or not self._broker.has(source):
-                continue
-            log = self._broker.log(source)
-            if not log.begin <= owned.next_offset <= log.end:
-                self.fail(StartError(f"offset {owned.next_offset} of {source} is not in the topic any more"))
-                return
-            if len(batch) < _ROUND:
-                found, owned.next_offset = log.fetch(owned.next_offset, _ROUND - len(batch))
-                batch += [_under(record, owned.number) for record in found]
-        if batch and self._listener is not None:
-            self.wake()
-            self._listener.arrived(batch)
-
-    def _settle_start(self) -> None:
-        missing = [name for name in self._topics if not self._broker.partitions((name,))]
-        if missing:
-            raise StartError(f"missing topics: {', '.join(missing)}. Make them with: embedding-worker topics create")
-        partitions = self._broker.partitions(self._topics)
-        if any(self.group.offsets.knows(source) for source in partitions):
-            return
-        held = sum(len(self._broker.log(source).records) for source in partitions)
-        if held and self._start_from is None:
-            raise StartError(
-                f"consumer group {self.group.name} has no committed offset, and {', '.join(self._topics)} already holds "
-                f"{held} records: set WORKER_KAFKA__START_FROM"
-            )
-        logs = {source: self._broker.log(source) for source in partitions}
-        latest = self._start_from is StartFrom.LATEST
-        self._commit_first({source: log.end if latest else log.begin for source, log in logs.items()})
-
-    def _commit_first(self, offsets: Mapping[TopicPartition, int]) -> None:
-        cluster, topic_id = self._broker.cluster, self._broker.topic_id
-        positions = {
-            at: Position(offset, first_metadata(cluster, topic_id(at.topic), at.partition, offset))
-            for at, offset in offsets.items()
-        }
-        self.group.offsets.write(positions)
-        self._broker.plainly_committed(self.group.name, positions)
-
-
-def _under(record: Record, number: int) -> Record:
-    return Record(record.source, record.offset, record.timestamp_ms, record.key, record.value, record.headers, number)

@@ -1,5 +1,6 @@
 """Handing one message to a producer, and what its error means; for both kinds of delivery."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -48,11 +49,17 @@ def hand_over(
         except BufferError:
             if stop():
                 return KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001
-            producer.poll(_POLL_SECONDS)
+            attend(producer.poll, _POLL_SECONDS)
         except KafkaException as problem:
             return error_of(problem)
         else:
             return None
+
+
+def attend(poll_or_flush: Callable[[float], object], seconds: float) -> None:
+    """Have delivery reports handed out. The client raises a fatal error here; each message it concerns has a report of it."""
+    with contextlib.suppress(KafkaException):
+        poll_or_flush(seconds)
 
 
 def undelivered(topic: str, error: KafkaError, count: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, Producer
 
 from worker.adapters.kafka.clients import Log, open_producer
-from worker.adapters.kafka.producing import REFUSED, hand_over, refusal, undelivered
+from worker.adapters.kafka.producing import REFUSED, attend, hand_over, refusal, undelivered
 from worker.adapters.kafka.properties import delivery_seconds
 from worker.errors import CommitAborted, MessageRefused
 from worker.model import Message
@@ -52,7 +52,7 @@ class Publisher:
         """Drop what is not published, and the connections."""
         if self._producer is not None:
             self._producer.purge()
-            self._producer.poll(0)
+            attend(self._producer.poll, 0)
             self._producer = None
 
     def _publish(self, messages: Sequence[Message], delivered: set[int]) -> Mapping[int, KafkaError]:
@@ -105,9 +105,9 @@ class Publisher:
             )
             if error is not None:
                 reported(index, error, None)
-            producer.poll(0)
+            attend(producer.poll, 0)
         while waiting and time.monotonic() < deadline and not self._given_up.is_set():
-            producer.flush(_POLL_SECONDS)
+            attend(producer.flush, _POLL_SECONDS)
         if waiting:
             self.close()
             if self._given_up.is_set():

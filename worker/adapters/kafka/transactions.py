@@ -3,6 +3,7 @@
 Errors are handed around as `KafkaError`, never raised from where the producer is in reach: a traceback would keep it alive.
 """
 
+import contextlib
 import math
 import threading
 import time
@@ -95,8 +96,9 @@ class Transactions:
         producer, self._producer, self._ready = self._producer, None, False
         if producer is not None:
             self.due = time.monotonic() + OVERDUE_SECONDS
-            producer.purge(blocking=False)
-            producer.poll(0)
+            with contextlib.suppress(KafkaException):  # that of a fatal error, which any call may raise
+                producer.purge(blocking=False)
+                producer.poll(0)
 
     @property
     def _one_a_request(self) -> bool:
@@ -151,10 +153,10 @@ class Transactions:
             error = hand_over(self._client, message, partial(reported, index), lambda: time.monotonic() >= deadline)
             if error is not None:
                 errors[index] = error
-            elif singly and self._client.flush(_SINGLE_FLUSH_SECONDS):
-                return KafkaError(KafkaError._TIMED_OUT, "a message was not delivered in time")  # noqa: SLF001
-            if errors:
-                return next(iter(errors.values()))
+            elif singly:
+                error = self._flush(errors, _SINGLE_FLUSH_SECONDS)
+            if error is not None:
+                return error
         return None
 
     def _send_offsets(self, batch: Batch) -> KafkaError | None:
@@ -167,15 +169,15 @@ class Transactions:
             lambda seconds: self._client.send_offsets_to_transaction(offsets, group, seconds), _OFFSETS_SECONDS
         )
 
-    def _flush(self, errors: Mapping[int, KafkaError]) -> KafkaError | None:
+    def _flush(self, errors: Mapping[int, KafkaError], seconds: float | None = None) -> KafkaError | None:
         """So that the commit which follows has nothing to do but to commit: its failure says something of it alone."""
-        deadline = self._watched(self._delivery_seconds)
-        left = self._client.flush(self._delivery_seconds) if not errors else 0
-        if errors:
-            return next(iter(errors.values()))
-        if left or time.monotonic() > deadline + OVERDUE_SECONDS:
-            return KafkaError(KafkaError._TIMED_OUT, f"{left} message(s) not delivered in time")  # noqa: SLF001
-        return None
+
+        def flush(seconds: float) -> None:
+            if left := self._client.flush(seconds):
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{left} message(s) not delivered in time"))  # noqa: SLF001
+
+        failed = self._call(flush, seconds or self._delivery_seconds) if not errors else None
+        return next(iter(errors.values()), failed)
 
     def _commit(self) -> KafkaError | None:
         """An error after which to abort. Raises CommitUnknown after any other."""
