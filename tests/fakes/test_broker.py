@@ -545,7 +545,10 @@ def test_an_assignment_that_moves_on_before_its_offset_is_stable_is_told_to_its_
 def test_a_zombie_hears_when_the_group_refuses_its_offsets() -> None:
     async def test(broker: FakeBroker) -> None:
         a, b = await Member(broker).start(), await Member(broker).start()
-        ways = (lambda now: a.source.commit({IN: Position(1)}, now), lambda now: a.commit(b"a", 1, now))
+        ways: list[Callable[[Membership], Awaitable[None]]] = [
+            lambda now: a.source.commit({IN: Position(1)}, now),
+            lambda now: a.commit(b"a", 1, now),
+        ]
         for number, way in enumerate(ways, 1):
             await broker.expel(a.source, silent=float("inf"))
             with pytest.raises(CommitAborted, match="UNKNOWN_MEMBER_ID"):

@@ -2,8 +2,13 @@
 
 from collections import deque
 
+import pytest
+
 from tests.flow.harness import DEAD, INPUT, OUTPUT, House, copies, headers_of, in_house
 from worker.notices import CommitFailed
+from worker.settings import Delivery
+
+either_way = pytest.mark.parametrize("delivery", list(Delivery))
 
 
 def repeated(house: House) -> dict[bytes | None, int]:
@@ -16,7 +21,8 @@ def without_dead_letter_topic(house: House) -> None:
     house.api.failures["blocked"] = deque(["prohibited content"])
 
 
-def test_a_revocation_that_runs_out_of_time_still_drops_what_has_gone() -> None:
+@either_way
+def test_a_revocation_that_runs_out_of_time_still_drops_what_has_gone(delivery: Delivery) -> None:
     async def test(house: House) -> None:
         for n in range(200):
             house.produce(f"{n}", key=f"k{n}")
@@ -31,10 +37,11 @@ def test_a_revocation_that_runs_out_of_time_still_drops_what_has_gone() -> None:
         await house.clock.sleep(600.0)
         assert (house.workers[0][0].in_flight, len(house.workers[0][0]._partitions)) == (0, 2)
 
-    in_house(test, partitions=4)
+    in_house(test, delivery=delivery, partitions=4)
 
 
-def test_a_revocation_that_runs_out_of_time_repeats_nothing_of_the_partitions_that_stay() -> None:
+@either_way
+def test_a_revocation_that_runs_out_of_time_repeats_nothing_of_the_partitions_that_stay(delivery: Delivery) -> None:
     async def test(house: House) -> None:
         house.api.latency = 0.2
         house.start()
@@ -52,10 +59,11 @@ def test_a_revocation_that_runs_out_of_time_repeats_nothing_of_the_partitions_th
         stayed = {record.key for record in house.broker.records(INPUT) if record.source in kept}
         assert stayed & repeated(house).keys() == set()
 
-    in_house(test, partitions=4)
+    in_house(test, delivery=delivery, partitions=4)
 
 
-def test_a_revocation_tries_again_what_was_under_way_and_failed() -> None:
+@either_way
+def test_a_revocation_tries_again_what_was_under_way_and_failed(delivery: Delivery) -> None:
     async def test(house: House) -> None:
         house.broker.faults.commit_delay = 3.5  # half a second after the revocation has waited for it in vain
         house.broker.faults.abort_commit = 1
@@ -70,7 +78,7 @@ def test_a_revocation_tries_again_what_was_under_way_and_failed() -> None:
         assert repeated(house) == {}
         assert house.api.bills == 30
 
-    in_house(test, partitions=4, WORKER_LIMITS__COMMIT_INTERVAL="3")
+    in_house(test, delivery=delivery, partitions=4, WORKER_LIMITS__COMMIT_INTERVAL="3")
 
 
 def test_what_was_published_under_an_assignment_that_is_over_moves_no_offset_of_the_next_one() -> None:
@@ -92,10 +100,11 @@ def test_what_was_published_under_an_assignment_that_is_over_moves_no_offset_of_
         assert house.lag() == 30
         await house.until(lambda: house.lag() == 0, 60.0)
 
-    in_house(test, partitions=1)
+    in_house(test, delivery=Delivery.AT_LEAST_ONCE, partitions=1)
 
 
-def test_a_coordinator_that_refuses_commits_for_a_while_multiplies_no_outcome() -> None:
+@either_way
+def test_a_coordinator_that_refuses_commits_for_a_while_multiplies_no_outcome(delivery: Delivery) -> None:
     async def test(house: House) -> None:
         for n in range(100):
             house.produce(f"{n}", key=f"k{n}")
@@ -104,7 +113,7 @@ def test_a_coordinator_that_refuses_commits_for_a_while_multiplies_no_outcome() 
         await house.until(lambda: house.lag() == 0, 3600.0)
         assert repeated(house) == {}
 
-    in_house(test)
+    in_house(test, delivery=delivery)
 
 
 def test_while_the_group_takes_no_commits_one_batch_is_published_and_no_other() -> None:
@@ -123,10 +132,11 @@ def test_while_the_group_takes_no_commits_one_batch_is_published_and_no_other() 
         await house.until(lambda: house.lag() == 0, 60.0)
         assert (house.ended, repeated(house)) == (51, {})
 
-    in_house(test)
+    in_house(test, delivery=Delivery.AT_LEAST_ONCE)
 
 
-def test_a_dead_letter_topic_without_write_access_does_not_flood_the_output_topic() -> None:
+@either_way
+def test_a_dead_letter_topic_without_write_access_does_not_flood_the_output_topic(delivery: Delivery) -> None:
     async def test(house: House) -> None:
         without_dead_letter_topic(house)
         for n in range(100):
@@ -141,10 +151,11 @@ def test_a_dead_letter_topic_without_write_access_does_not_flood_the_output_topi
         await house.until(lambda: house.lag() == 0, 60.0)
         assert (house.reasons(), repeated(house)) == ({"CONTENT_BLOCKED": 1}, {})
 
-    in_house(test)
+    in_house(test, delivery=delivery)
 
 
-def test_what_is_published_beside_a_dead_letter_that_cannot_be_is_committed() -> None:
+@either_way
+def test_what_is_published_beside_a_dead_letter_that_cannot_be_is_committed(delivery: Delivery) -> None:
     async def test(house: House) -> None:
         without_dead_letter_topic(house)
         worker = house.start()
@@ -158,10 +169,11 @@ def test_what_is_published_beside_a_dead_letter_that_cannot_be_is_committed() ->
         await house.clock.sleep(10.0)
         assert house.workers[0][0].in_flight == 1
 
-    in_house(test)
+    in_house(test, delivery=delivery)
 
 
-def test_a_worker_that_cannot_commit_is_not_ready_until_it_can() -> None:
+@either_way
+def test_a_worker_that_cannot_commit_is_not_ready_until_it_can(delivery: Delivery) -> None:
     async def test(house: House) -> None:
         house.broker.faults.abort_publish = 10**9
         for n in range(100):
@@ -178,10 +190,11 @@ def test_a_worker_that_cannot_commit_is_not_ready_until_it_can() -> None:
         await house.until(lambda: house.lag() == 0, 10.0)
         assert worker.not_ready() == []
 
-    in_house(test)
+    in_house(test, delivery=delivery)
 
 
-def test_a_worker_that_commits_again_is_ready_however_busy_it_is() -> None:
+@either_way
+def test_a_worker_that_commits_again_is_ready_however_busy_it_is(delivery: Delivery) -> None:
     async def test(house: House) -> None:
         house.broker.faults.abort_publish = 10**9
         worker = house.start()
@@ -194,10 +207,11 @@ def test_a_worker_that_commits_again_is_ready_however_busy_it_is() -> None:
                 house.broker.faults.commit_delay = 1.0  # there is always something ready when a commit ends
         assert worker.not_ready() == []
 
-    in_house(test)
+    in_house(test, delivery=delivery)
 
 
-def test_a_failed_commit_whose_partition_has_gone_is_forgotten() -> None:
+@either_way
+def test_a_failed_commit_whose_partition_has_gone_is_forgotten(delivery: Delivery) -> None:
     async def test(house: House) -> None:
         house.broker.faults.abort_publish = 10**9
         house.produce("t", key="k")
@@ -212,10 +226,11 @@ def test_a_failed_commit_whose_partition_has_gone_is_forgotten() -> None:
         (reason,) = first.not_ready()
         assert reason.startswith("no partitions")
 
-    in_house(test, partitions=1)
+    in_house(test, delivery=delivery, partitions=1)
 
 
-def test_a_refused_message_of_middle_size_repeats_no_other() -> None:
+@either_way
+def test_a_refused_message_of_middle_size_repeats_no_other(delivery: Delivery) -> None:
     async def test(house: House) -> None:
         house.broker.faults.max_bytes[DEAD] = 100_000
         for n in range(40):
@@ -226,10 +241,11 @@ def test_a_refused_message_of_middle_size_repeats_no_other() -> None:
         assert repeated(house) == {}
 
     # one commit carries them together
-    in_house(test, WORKER_LIMITS__COMMIT_INTERVAL="3")
+    in_house(test, delivery=delivery, WORKER_LIMITS__COMMIT_INTERVAL="3")
 
 
-def test_a_dead_letter_topic_that_refuses_every_form_is_waited_for_in_red() -> None:
+@either_way
+def test_a_dead_letter_topic_that_refuses_every_form_is_waited_for_in_red(delivery: Delivery) -> None:
     async def test(house: House) -> None:
         house.broker.faults.max_bytes[DEAD] = -1
         letter = house.produce("", key=None)
@@ -249,10 +265,11 @@ def test_a_dead_letter_topic_that_refuses_every_form_is_waited_for_in_red() -> N
         await house.until(lambda: house.lag() == 0, 300.0)
         assert (worker.not_ready(), len(house.broker.records(DEAD))) == ([], 6)
 
-    in_house(test, partitions=1)
+    in_house(test, delivery=delivery, partitions=1)
 
 
-def test_a_compacted_dead_letter_topic_gets_the_records_name_for_a_key_that_is_null() -> None:
+@either_way
+def test_a_compacted_dead_letter_topic_gets_the_records_name_for_a_key_that_is_null(delivery: Delivery) -> None:
     async def test(house: House) -> None:
         house.broker.faults.compacted.add(DEAD)
         house.produce("")
@@ -263,10 +280,11 @@ def test_a_compacted_dead_letter_topic_gets_the_records_name_for_a_key_that_is_n
         assert (unkeyed.key, unkeyed.value) == (b"texts-0-0", None)
         assert (keyed.key, keyed.value) == (b"k", b'{"text": ""}')
 
-    in_house(test, partitions=1)
+    in_house(test, delivery=delivery, partitions=1)
 
 
-def test_a_key_too_long_for_the_dead_letter_topic_is_replaced_by_the_records_name() -> None:
+@either_way
+def test_a_key_too_long_for_the_dead_letter_topic_is_replaced_by_the_records_name(delivery: Delivery) -> None:
     async def test(house: House) -> None:
         house.broker.faults.max_key[DEAD] = 1024
         house.produce("", key="k" * 1025)
@@ -275,4 +293,4 @@ def test_a_key_too_long_for_the_dead_letter_topic_is_replaced_by_the_records_nam
         await house.until(lambda: house.lag() == 0, 60.0)
         assert {letter.key for letter in house.broker.records(DEAD)} == {b"texts-0-0", b"k" * 1024}
 
-    in_house(test, partitions=1)
+    in_house(test, delivery=delivery, partitions=1)

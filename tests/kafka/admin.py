@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, ClusterMetadata, NewTopic  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ClusterMetadata, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 _CALL_SECONDS: Final = 10.0
 _PROBE_SECONDS: Final = 0.5
@@ -36,12 +36,14 @@ def create_topic(bootstrap_servers: str, name: str, partitions: int, config: Map
     topic = NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config))
     admin.create_topics([topic], operation_timeout=_CALL_SECONDS)[name].result(_CALL_SECONDS)
 
-    def visible() -> bool:
-        metadata = admin.list_topics(name, timeout=_PROBE_SECONDS)
-        return len(metadata.topics[name].partitions) == partitions and _ready(metadata)
+    _wait_led(admin, name, partitions)
 
-    if not _poll(visible, _CALL_SECONDS, lambda: True):
-        raise TimeoutError(f"topic {name} was created but has no leader after {_CALL_SECONDS:.0f} s")
+
+def add_partitions(bootstrap_servers: str, name: str, total: int) -> None:
+    """Gives a topic so many partitions in all and waits until every one has a leader. Raises KafkaException."""
+    admin = client(bootstrap_servers)
+    admin.create_partitions([NewPartitions(name, total)], operation_timeout=_CALL_SECONDS)[name].result(_CALL_SECONDS)
+    _wait_led(admin, name, total)
 
 
 def delete_topics(bootstrap_servers: str, names: Iterable[str]) -> None:
@@ -49,6 +51,15 @@ def delete_topics(bootstrap_servers: str, names: Iterable[str]) -> None:
     admin = client(bootstrap_servers)  # named, or it would be collected and its calls cancelled
     for deleted in admin.delete_topics(list(names), operation_timeout=_CALL_SECONDS).values():
         deleted.result(_CALL_SECONDS)
+
+
+def _wait_led(admin: AdminClient, name: str, partitions: int) -> None:
+    def visible() -> bool:
+        metadata = admin.list_topics(name, timeout=_PROBE_SECONDS)
+        return len(metadata.topics[name].partitions) == partitions and _ready(metadata)
+
+    if not _poll(visible, _CALL_SECONDS, lambda: True):
+        raise TimeoutError(f"topic {name} has not {partitions} partitions with a leader after {_CALL_SECONDS:.0f} s")
 
 
 def _ready(metadata: ClusterMetadata) -> bool:
