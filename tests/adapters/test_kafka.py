@@ -9,7 +9,7 @@ from typing import Any
 
 import confluent_kafka.cimpl
 import pytest
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
 from tests.conformance.clusters import Recorder, listener
 from tests.kafka.backend import TestKafka
@@ -166,6 +166,38 @@ async def test_a_publisher_that_is_given_up_ends_although_no_broker_answers() ->
             await publishing
     assert aborted.value.published == frozenset()
     publisher.close()
+
+
+class FatalProducer:
+    """Raises its fatal error from the first flush, as the client does, and reports it for its message in the second."""
+
+    def __init__(self) -> None:
+        self._reports: list[Any] = []
+        self._raised = False
+
+    def produce(self, topic: str, *, on_delivery: Any, **_: object) -> None:
+        self._reports.append(on_delivery)
+
+    def poll(self, seconds: float) -> None:
+        """Nothing to report."""
+
+    def purge(self) -> None:
+        """Nothing held."""
+
+    def flush(self, seconds: float) -> None:
+        if not self._raised:
+            self._raised = True
+            raise KafkaException(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+        for report in self._reports:
+            report(KafkaError(KafkaError._FATAL, "fenced", fatal=True), None)
+
+
+async def test_a_fatal_error_that_the_client_raises_while_it_is_waited_for_aborts_the_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.adapters.kafka.publisher.open_producer", lambda *_: FatalProducer())
+    with pytest.raises(CommitAborted, match="fenced"):
+        Publisher(producer_properties(settings({})), lambda level, line: None).publish(keyed("a"))
 
 
 @pytest.fixture(scope="module")

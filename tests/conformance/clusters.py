@@ -10,8 +10,6 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka import TopicPartition as ClientPartition
 
 from tests.fakes.broker import FakeBroker, Unknown
-from tests.fakes.kafka.group import GroupMetadata
-from tests.fakes.kafka.transactions import Transaction
 from tests.kafka.fixtures import TopicFactory
 from worker.adapters.kafka import KafkaSink, KafkaSource, Topics, TransactionalSink
 from worker.adapters.kafka.commits import client_partitions
@@ -94,18 +92,7 @@ class FakeCluster:
         return self.broker.transactional_sink()
 
     async def undecided(self, batch: Batch) -> Callable[[], Awaitable[None]]:
-        group = batch.membership.group
-        assert isinstance(group, GroupMetadata)
-        transaction = Transaction(self.broker.coordinator.init("dead"))
-        self.broker.coordinator.join(transaction)
-        for message in batch.messages:
-            self.broker.produce(message, transaction)
-        self.broker.send_offsets(transaction, batch.positions, group)
-
-        async def decide() -> None:
-            self.broker.coordinator.end(transaction, committed=False)
-
-        return decide
+        return await self.broker.undecided(batch)
 
     async def read(self, topic: str, count: int) -> list[Record]:
         return self.broker.records(topic)

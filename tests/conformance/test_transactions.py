@@ -14,11 +14,11 @@ from worker.model import Batch, Message, Position, TopicPartition
 from worker.ports import Sink, Source
 
 REAL = pytest.mark.real_kafka
-pytestmark = pytest.mark.parametrize(
-    "cluster",
-    ["fake", pytest.param("kafka", marks=REAL), pytest.param("kafka_new_protocol", marks=REAL)],
-    indirect=True,
+ONE_PROTOCOL = ["fake", pytest.param("kafka", marks=REAL)]
+both_protocols = pytest.mark.parametrize(
+    "cluster", [*ONE_PROTOCOL, pytest.param("kafka_new_protocol", marks=REAL)], indirect=True
 )
+one_protocol = pytest.mark.parametrize("cluster", ONE_PROTOCOL, indirect=True)
 
 _USABLE_METADATA = 4095
 _TOO_MUCH = "A" * (_USABLE_METADATA + 1)
@@ -58,6 +58,7 @@ async def settled(sink: Sink) -> None:
                 return
 
 
+@both_protocols
 async def test_messages_and_offsets_stand_together(cluster: Cluster, group: str, closing: list[Source]) -> None:
     topic, output = cluster.topic(partitions=2), cluster.topic()
     source, _ = await joined(cluster, group, topic, closing, partitions=2)
@@ -82,6 +83,7 @@ async def test_messages_and_offsets_stand_together(cluster: Cluster, group: str,
     assert await visible(cluster, output, 53) == [b"%d" % number for number in (*range(50), *range(3))]
 
 
+@both_protocols
 async def test_a_batch_from_before_a_rebalance_is_refused_whole(
     cluster: Cluster, group: str, closing: list[Source]
 ) -> None:
@@ -110,6 +112,7 @@ async def test_a_batch_from_before_a_rebalance_is_refused_whole(
     assert offsets(await cluster.committed(group, topic)) == {stayed: 1, moved: 2}
 
 
+@both_protocols
 async def test_a_member_that_has_left_and_one_that_never_joined_commit_nothing(
     cluster: Cluster, group: str, closing: list[Source]
 ) -> None:
@@ -130,6 +133,7 @@ async def test_a_member_that_has_left_and_one_that_never_joined_commit_nothing(
     assert offsets(await cluster.committed(group, topic)) == {partition: 3}
 
 
+@both_protocols
 async def test_the_commit_made_while_a_partition_is_given_back_is_where_the_next_owner_starts(
     cluster: Cluster, group: str, closing: list[Source]
 ) -> None:
@@ -153,6 +157,7 @@ async def test_the_commit_made_while_a_partition_is_given_back_is_where_the_next
         await source.close()
 
 
+@both_protocols
 async def test_metadata_that_the_broker_does_not_take_is_told_apart_and_nothing_stands(
     cluster: Cluster, group: str, closing: list[Source]
 ) -> None:
@@ -172,6 +177,7 @@ async def test_metadata_that_the_broker_does_not_take_is_told_apart_and_nothing_
     assert await visible(cluster, output, 1) == [b"0"]
 
 
+@one_protocol
 async def test_metadata_that_the_broker_does_not_take_is_told_apart_outside_transactions_too(
     cluster: Cluster, group: str, closing: list[Source]
 ) -> None:
@@ -188,6 +194,7 @@ async def test_metadata_that_the_broker_does_not_take_is_told_apart_outside_tran
         assert offsets(found) == {TopicPartition(topic, 0): 0}
 
 
+@both_protocols
 async def test_recall_waits_for_a_dead_workers_transaction_and_tells_what_became_of_it(
     cluster: Cluster, group: str, closing: list[Source]
 ) -> None:
@@ -214,6 +221,7 @@ async def patient_recall(source: Source, partition: TopicPartition) -> Mapping[T
             await asyncio.sleep(0.05)
 
 
+@both_protocols
 async def test_a_new_owner_waits_for_a_dead_workers_transaction_where_it_has_one_only(
     cluster: Cluster, group: str, closing: list[Source]
 ) -> None:
@@ -237,6 +245,7 @@ async def test_a_new_owner_waits_for_a_dead_workers_transaction_where_it_has_one
     await successor.close()
 
 
+@both_protocols
 async def test_after_an_unknown_outcome_recall_tells_the_truth(
     cluster: Cluster, group: str, closing: list[Source]
 ) -> None:
@@ -268,6 +277,7 @@ async def test_after_an_unknown_outcome_recall_tells_the_truth(
     assert await cluster.committed(group, topic) == before
 
 
+@one_protocol
 async def test_refused_messages_are_named_and_the_rest_goes_next_time(
     cluster: Cluster, group: str, closing: list[Source]
 ) -> None:
@@ -299,6 +309,7 @@ async def test_refused_messages_are_named_and_the_rest_goes_next_time(
         assert offsets(await source.recall([partition])) == {partition: 11}
 
 
+@one_protocol
 async def test_a_missing_output_topic_aborts_and_names_the_command_that_makes_it(
     cluster: Cluster, group: str, closing: list[Source]
 ) -> None:
@@ -316,6 +327,7 @@ async def test_a_missing_output_topic_aborts_and_names_the_command_that_makes_it
     assert offsets(await cluster.committed(group, topic)) == {partition: 1}
 
 
+@one_protocol
 async def test_a_commit_that_nobody_waits_for_any_more_is_waited_for_by_the_next(
     cluster: Cluster, group: str, closing: list[Source]
 ) -> None:

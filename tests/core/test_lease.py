@@ -54,13 +54,20 @@ def test_one_slow_transaction_in_a_hundred_changes_nothing() -> None:
 def test_a_slow_minute_is_forgotten_in_the_next() -> None:
     lease = leased(*[3.0] * 20)
     assert lease.too_slow is not None
-    for second in range(60):
+    for second in range(50):
         lease.committed(second + 1.0, second + 1.1)
     assert lease.too_slow is not None
-    for second in range(60, 65):
+    for second in range(50, 65):
         lease.committed(second + 1.0, second + 1.1)
     assert lease.too_slow is None
     assert lease.length == 1.0
+
+
+def test_one_slow_transaction_in_ten_lengthens_the_lease_and_stops_nothing() -> None:
+    lease = leased(*[0.1] * 9, 9.0)
+    assert lease.length == 10.0
+    assert lease.too_slow is None
+    assert leased(*[0.1] * 8, 9.0, 9.0).too_slow is not None
 
 
 def test_the_reason_to_halt_needs_evidence_and_says_what_to_do() -> None:

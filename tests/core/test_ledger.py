@@ -33,9 +33,8 @@ from worker.core.offset_runs import WIDEST_SPAN, OffsetRuns, Run
 from worker.core.takeover import (
     TakenOver,
     first_metadata,
-    may_hand_over_clean,
     restored,
-    suspects_end,
+    suspects,
     take_over,
     taken_over,
     unclean_takeovers,
@@ -364,13 +363,14 @@ def test_takeovers_without_a_hand_over_are_counted_until_the_offset_moves() -> N
     assert (first.unclean, third.unclean) == (1, 3)
     assert unclean_takeovers(third, third.offset) == 3
     assert unclean_takeovers(third, third.offset + 1) == 0
-    assert suspects_end(taken_over(first)) == FULL.offset
-    assert suspects_end(third) == FULL.end
+    assert suspects(taken_over(first)) == 0
+    assert suspects(third) == len(FULL.entries) + 120
 
 
 def test_a_hand_over_is_used_up_by_the_next_owner() -> None:
     found = replace(FULL, unclean=2, clean=True)
-    assert taken_over(found) == replace(FULL, unclean=0, clean=False)
+    assert taken_over(found) == replace(FULL, unclean=2, clean=False)
+    assert taken_over(replace(found, waiting=True)) == replace(FULL, unclean=2)
 
 
 @pytest.mark.parametrize(("clean", "waived"), [(True, True), (False, False)])
@@ -379,8 +379,7 @@ def test_the_takeover_wait_is_waived_after_a_hand_over_in_order(clean: bool, wai
 
 
 def test_an_owner_that_still_waits_itself_does_not_waive_the_wait_of_the_next() -> None:
-    assert not may_hand_over_clean(9.9, 10.0)
-    assert may_hand_over_clean(10.0, 10.0)
+    assert not waives_wait(replace(FULL, clean=True, waiting=True))
 
 
 class TestTakeOver:

@@ -51,7 +51,7 @@ def ledgers(draw: st.DrawFn) -> Ledger:
         entries.append(Entry(position, draw(marks())))
         position += 1 + gap
     place = Place(draw(st.text(max_size=30)), draw(st.text(max_size=30)), draw(st.integers(0, 2**31 - 1)))
-    return Ledger(place, offset, JOB, tuple(entries), position, draw(st.integers(0, 127)), draw(st.booleans()))
+    return Ledger(place, offset, JOB, tuple(entries), position, draw(st.integers(0, 63)), draw(st.booleans()))
 
 
 def some_ledger() -> Ledger:
@@ -269,7 +269,7 @@ def worst(count: int, longest: int, run: int) -> Ledger:
     entries = tuple(
         Entry(start + i * (run + 1), Mark(request_id, float(i), 255, intent=True, claimed=True)) for i in range(count)
     )
-    return Ledger(PLACE, start, JOB, entries, 2**63 - 1, 127, clean=True)
+    return Ledger(PLACE, start, JOB, entries, 2**63 - 1, 63, clean=True, waiting=True)
 
 
 @given(st.integers(0, 6000), st.one_of(st.just(16), st.integers(2, 129)))

@@ -321,14 +321,20 @@ def test_a_plain_commit_wins_over_offsets_that_were_sent_before_it_and_loses_to_
 def test_metadata_that_is_too_large_aborts_a_transaction_and_spoils_only_itself_in_a_plain_commit() -> None:
     async def test(broker: FakeBroker) -> None:
         a = await Member(broker).start()
+        decisions: list[Decided] = []
+        broker.watchers.append(decisions.append)
         membership = await a.source.snapshot()
         both = {IN: Position(3, "x" * 4096), TopicPartition("in", 1): Position(4, "x" * 4095)}
         with pytest.raises(MetadataTooLarge):
             await a.sink.commit(Batch([Message("out", None, b"1", ())], both, membership))
         assert values(broker) == []
         assert {at.offset for at in broker.committed(GROUP).values()} == {0}
-        with pytest.raises(MetadataTooLarge):
-            await a.source.commit(both, membership)
+        assert [decided.committed for decided in decisions] == [False]
+        for _ in range(2):
+            with pytest.raises(MetadataTooLarge):
+                await a.source.commit(both, membership)
+            told = decisions.pop()
+            assert (told.transactional_id, [*told.positions[GROUP]]) == (None, [TopicPartition("in", 1)])
         assert [at.offset for _, at in sorted(broker.committed(GROUP).items())] == [0, 4]
 
     in_virtual_time(test, partitions=2)

@@ -141,12 +141,11 @@ class House:
         seconds later, and this returns."""
         process = self._forget(worker)
         process.source.connection.cut()
-        worker._partitions.drop([where for where, _ in worker._partitions.items()])
-        under_way = worker._commit._under_way
-        for task in (*worker._consume._tasks, *([under_way] if under_way else [])):
-            task.cancel()
-        while not process.task.done():
-            process.task.cancel()
+        worker._partitions._owned.clear()  # nothing more is taken up
+        tasks = [process.task, *tasks_of(worker)]
+        while any(not task.done() for task in tasks):
+            for task in tasks:
+                task.cancel()
             await asyncio.sleep(0)
         await asyncio.sleep(unnoticed)
         await self.broker.kill(process.source)
@@ -209,7 +208,8 @@ class House:
 
     def recorded(self) -> set[str]:
         """The request_ids in the committed ledgers."""
-        ledgers = [self.ledger(where.partition) for where in self.broker.partitions([INPUT])]
+        numbers = [where.partition for where in self.broker.partitions([INPUT])]
+        ledgers = [self.ledger(number) for number in numbers if self.committed(number)]
         return {entry.mark.request_id for ledger in ledgers for entry in ledger.entries if entry.mark.request_id}
 
     def lag(self) -> int:
@@ -219,6 +219,18 @@ class House:
             self.broker.log(where).end - (committed[where].offset if where in committed else 0)
             for where in self.broker.partitions([INPUT])
         )
+
+
+def tasks_of(worker: Worker) -> "list[asyncio.Task[Any]]":
+    """Those that run something of a worker."""
+    parts = {id(part) for part in vars(worker).values()}
+    return [task for task in asyncio.all_tasks() if id(self_of(task)) in parts]
+
+
+def self_of(task: "asyncio.Task[Any]") -> object:
+    """Whose method the task runs."""
+    frame = getattr(task.get_coro(), "cr_frame", None)
+    return frame and frame.f_locals.get("self")
 
 
 def headers_of(record: Record) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, cast
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from tests.integration.waiting import until
 
@@ -11,6 +11,11 @@ Pair = tuple[str, str | bytes | None]
 
 _CALL_SECONDS: Final = 10.0
 _READ_SECONDS: Final = 60.0
+_COORDINATOR_MOVES: Final = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +81,8 @@ class TopicReader:
         """How many records stand at and above the group's committed offsets."""
         consumer = self._asker(group)
         bounds = self._bounds(consumer, topic)
-        committed = consumer.committed([TopicPartition(topic, number) for number in bounds], timeout=_CALL_SECONDS)
+        asked = [TopicPartition(topic, number) for number in bounds]
+        committed = until(lambda: _committed(consumer, asked), _CALL_SECONDS, "the group's coordinator")
         return sum(
             bounds[one.partition][1] - (one.offset if one.offset >= 0 else bounds[one.partition][0])
             for one in committed
@@ -110,6 +116,16 @@ class TopicReader:
                 "log_level": 0,
             }
         )
+
+
+def _committed(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
+    """What is committed; nothing while the coordinator loads or moves, as it does after a broker's restart."""
+    try:
+        return consumer.committed(asked, timeout=_CALL_SECONDS)
+    except KafkaException as problem:
+        if problem.args[0].code() not in _COORDINATOR_MOVES:
+            raise
+        return []
 
 
 def _found(message: Message) -> Found:

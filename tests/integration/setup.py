@@ -1,8 +1,8 @@
 """One test's own topics, group and processes."""
 
-import itertools
 import json
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -30,7 +30,7 @@ class Setup:
         self.directory = directory
         self.reader = TopicReader(bootstrap_servers)
         self._started: list[ChildProcess] = []
-        self._numbers = itertools.count()
+        self._logs: Counter[str] = Counter()
 
     def emulator(self, *, port: int = 0, module: str = "worker.emulator", **config: object) -> EmulatorProcess:
         """An emulator that listens. Its jobs take 0.2 s unless `latency` says otherwise."""
@@ -103,4 +103,5 @@ class Setup:
         self.reader.close()
 
     def _log(self, name: str) -> Path:
-        return self.directory / f"{name}-{next(self._numbers)}.log"
+        self._logs[name] += 1
+        return self.directory / f"{name}-{self._logs[name] - 1}.log"

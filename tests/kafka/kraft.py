@@ -42,11 +42,13 @@ class KraftBroker:
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
+        self._controller_port = free_port()
         self._directory = Path(tempfile.mkdtemp(prefix="embedding-worker-kafka-"))
         self._log = self._directory / "broker.log"
         self._port = free_port()
         self._jvm: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
+        self.configure({})
         self._format()
 
     @property
@@ -94,6 +96,19 @@ class KraftBroker:
             jvm.wait()
         self._keep_class_archive()
 
+    def configure(self, overrides: Mapping[str, str]) -> None:
+        """Set properties in place of those that every test broker has; they hold from the next start on."""
+        properties = broker_properties(
+            listen_host=_HOST,
+            listen_port=self._port,
+            advertised_host=_HOST,
+            advertised_port=self._port,
+            controller_port=self._controller_port,
+        )
+        properties[DATA_DIRECTORY_PROPERTY] = str(self._directory / "data")
+        lines = [f"{name}={value}\n" for name, value in (properties | dict(overrides)).items()]
+        self._properties_file.write_text("".join(lines), encoding="utf-8")
+
     def create_topic(self, name: str, partitions: int, config: Mapping[str, str]) -> None:
         admin.create_topic(self.bootstrap_servers, name, partitions, config)
 
@@ -103,16 +118,6 @@ class KraftBroker:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _format(self) -> None:
-        properties = broker_properties(
-            listen_host=_HOST,
-            listen_port=self._port,
-            advertised_host=_HOST,
-            advertised_port=self._port,
-            controller_port=free_port(),
-        )
-        properties[DATA_DIRECTORY_PROPERTY] = str(self._directory / "data")
-        lines = [f"{name}={value}\n" for name, value in properties.items()]
-        self._properties_file.write_text("".join(lines), encoding="utf-8")
         tool = self._launch(main="kafka.tools.StorageTool", before=("format", "-t", CLUSTER_ID, "-c"))
         try:
             failed = tool.wait(_FORMAT_SECONDS) != 0

@@ -12,8 +12,6 @@ def may_start(partition: Partition, limits: LimitsSettings, record_limit: int) -
     if not partition.backlog or partition.closing or not partition.settled:
         return False
     offsets, head = partition.offsets, partition.backlog[0].offset
-    if head < partition.suspects_end and partition.in_flight:
-        return False  # a suspect works alone
     if head < offsets.next_offset:
         return True  # an earlier owner had taken it up: it has its place in the ledger
     limit = min(limits.in_flight_per_partition, record_limit)

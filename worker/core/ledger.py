@@ -77,7 +77,7 @@ class Ledger:
     """`offset` is the committed offset it is written with; `entries` are in offset order, the first one at `offset`; `end` is one
     past the highest offset ever started (`offset` where there is no entry). `job` is the `job_fingerprint` under which its
     request_ids were made. `unclean` counts the takeovers without a hand-over since it last changed; `clean`: its writer has
-    handed the partition over and starts nothing any more."""
+    handed the partition over and starts nothing any more; `waiting`: but before its own takeover wait was over."""
 
     place: Place
     offset: int
@@ -86,6 +86,7 @@ class Ledger:
     end: int
     unclean: int = 0
     clean: bool = False
+    waiting: bool = False
 
     @property
     def runs(self) -> tuple[Run, ...]:

@@ -3,8 +3,8 @@
     "ewl" version base64( crc32 head { mark run }* )
 
     crc32   4 bytes, of the version and of everything behind the crc
-    head    37 bytes: fingerprints of cluster and topic (6 each), partition (4), offset (8), fingerprint of the job (6), clean and
-            unclean (1), newest submit time (4, seconds since the epoch), number of entries (2)
+    head    37 bytes: fingerprints of cluster and topic (6 each), partition (4), offset (8), fingerprint of the job (6), unclean
+            with two flags, clean and waiting (1), newest submit time (4, seconds since the epoch), number of entries (2)
     mark    1 byte of flags; then, for an intent or a job: attempt (1), seconds before the newest submit time (2); then the
             request_id: 16 bytes where it is a UUID in its usual lowercase form, else its length (1) and itself
     run     varint: how many offsets up to the next entry (or the end) are finished
@@ -42,7 +42,7 @@ _UUID_BYTES = 16
 _LONGEST_ID = 1 + 128
 
 _UUID, _RAW, _INTENT, _CLAIMED = 1, 2, 4, 8
-_CLEAN, _MOST_UNCLEAN = 0x80, 0x7F
+_CLEAN, _WAITING, _MOST_UNCLEAN = 0x80, 0x40, 0x3F
 _LATEST, _OLDEST_AGE, _MOST_ATTEMPTS = 2**32 - 1, 2**16 - 1, 255
 _MOST_OFFSET = 2**63 - 1
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -73,7 +73,8 @@ def encode(ledger: Ledger) -> str:
     _check(ledger)
     times = [_seconds(entry.mark) for entry in ledger.entries if _timed(entry.mark)]
     newest = max(times, default=0)
-    unclean = min(ledger.unclean, _MOST_UNCLEAN) | (_CLEAN if ledger.clean else 0)
+    flags = (_CLEAN if ledger.clean else 0) | (_WAITING if ledger.waiting else 0)
+    unclean = min(ledger.unclean, _MOST_UNCLEAN) | flags
     body = bytearray(
         _HEAD.pack(*_standing(ledger.place, ledger.offset), ledger.job, unclean, newest, len(ledger.entries))
     )
@@ -197,7 +198,8 @@ class _Reader:
             end += 1 + self._varint()
         if self._at != len(self._raw) or end > _MOST_OFFSET:
             raise ValueError("the entries do not end where the ledger ends")
-        return Ledger(place, offset, job, tuple(entries), end, unclean & _MOST_UNCLEAN, bool(unclean & _CLEAN))
+        clean, waiting = bool(unclean & _CLEAN), bool(unclean & _WAITING)
+        return Ledger(place, offset, job, tuple(entries), end, unclean & _MOST_UNCLEAN, clean, waiting)
 
     def _mark(self, newest: int) -> Mark:
         (flags,) = self._take(1)

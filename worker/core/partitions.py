@@ -10,9 +10,8 @@ from worker.core.ledger_fit import encode_within
 from worker.core.ordering import KeyOrder
 from worker.core.takeover import (
     TakenOver,
-    may_hand_over_clean,
     restored,
-    suspects_end,
+    suspects,
     take_over,
     unclean_takeovers,
 )
@@ -26,16 +25,18 @@ class Partition:
     """One partition under one assignment: its offsets, its marks (the pending map: what is known of each unfinished offset), the
     order of its keys, and the fetched records not yet taken up.
 
-    `posting`: offsets whose POST is under way. `changed`: the ledger says something that is not committed. `settled`: the ledger
-    that was found has been committed by this owner; nothing is taken up before. `postable_at`: no POST before this time (of
-    the lease's clock). `closing`: nothing is taken up and no POST starts any more. `handed_over`: this owner's last word.
+    `suspected`: offsets taken up one at a time. `posting`: offsets whose POST is under way. `changed`: the ledger says something
+    that is not committed. `settled`: the ledger that was found has been committed by this owner; nothing is taken up before.
+    `postable_at`: no POST before this time (of the lease's clock). `closing`: nothing is taken up and no POST starts any more.
+    `handed_over`: this owner's last word.
     """
 
     def __init__(self, assignment: Assignment, taken: TakenOver, postable_at: float) -> None:
         self.number = assignment.number
         self.inherited = taken.ledger
-        self.unclean = taken.ledger.unclean > 0
-        self.suspects_end = suspects_end(taken.ledger)
+        self.unclean = taken.unclean
+        self.suspects_left = suspects(taken.ledger)
+        self.suspected: set[int] = set()
         self.refused = taken.refused
         self.offsets = restored(taken.ledger)
         self.marks: dict[int, Mark] = {
@@ -51,7 +52,7 @@ class Partition:
         self.paused = True
         self.closing = False
         self.handed_over = False
-        self._clean = False
+        self._clean = self._waiting = False
 
     @property
     def in_flight(self) -> int:
@@ -62,6 +63,19 @@ class Partition:
     def next_is_inherited(self) -> bool:
         """Whether the next record to be taken up had been taken up by an earlier owner already."""
         return bool(self.backlog) and self.backlog[0].offset < self.inherited.end
+
+    @property
+    def next_is_suspect(self) -> bool:
+        """Whether the next record to be taken up has to work alone, see `takeover.suspects`."""
+        return self.suspects_left > 0 and self.settled and not self.closing and bool(self.backlog)
+
+    def suspect(self, offset: int) -> bool:
+        """A record was taken up; returns whether it is to be claimed, and to work alone."""
+        if self.suspects_left <= 0:
+            return False
+        self.suspects_left -= 1
+        self.suspected.add(offset)
+        return True
 
     def discard_backlog(self) -> int:
         """Forget the records that are not taken up; returns their bytes."""
@@ -92,7 +106,7 @@ class Partition:
         self.changed = self.handed_over = True
         if crashed:
             return
-        self._clean = may_hand_over_clean(now, self.postable_at)
+        self._clean, self._waiting = True, now < self.postable_at
         for offset, mark in self.marks.items():
             self.marks[offset] = unclaimed(mark)
         self.forget([offset for offset, mark in self.marks.items() if mark == BLANK])
@@ -100,8 +114,9 @@ class Partition:
     def position_after(self, finished: Collection[int], budget: int) -> Position | None:
         """The offset and the ledger to commit once these are finished too; None: the ledger does not fit into `budget`."""
         inherited = self.inherited
-        ledger = ledger_of(inherited.place, inherited.job, self.offsets, self.marks, finished, clean=self._clean)
-        ledger = replace(ledger, unclean=unclean_takeovers(inherited, ledger.offset))
+        made = ledger_of(inherited.place, inherited.job, self.offsets, self.marks, finished)
+        unclean = unclean_takeovers(inherited, made.offset)
+        ledger = replace(made, unclean=unclean, clean=self._clean, waiting=self._waiting)
         metadata = encode_within(ledger, budget)
         return None if metadata is None else Position(ledger.offset, metadata)
 
@@ -157,9 +172,20 @@ class Partitions:
         """The broker refuses metadata of the present budget."""
         self.budget = smaller(self.budget)
 
-    def drop(self, gone: Collection[TopicPartition]) -> Mapping[TopicPartition, Partition]:
-        """Forget partitions; unknown ones are ignored. Returns those that were owned."""
-        return {where: self._owned.pop(where) for where in gone if where in self._owned}
+    def numbers(self, partitions: Collection[TopicPartition] | None = None) -> Mapping[TopicPartition, int]:
+        """The assignment numbers of these (None: of all) as far as they are owned."""
+        return {
+            where: partition.number
+            for where, partition in self._owned.items()
+            if partitions is None or where in partitions
+        }
+
+    def drop(self, gone: Mapping[TopicPartition, int]) -> Mapping[TopicPartition, Partition]:
+        """Forget partitions, each under the number that it was known by: a newer assignment of it stays. Returns those."""
+        known = [
+            where for where, number in gone.items() if where in self._owned and self._owned[where].number == number
+        ]
+        return {where: self._owned.pop(where) for where in known}
 
     def of(self, record: Record) -> Partition | None:
         """The partition of a record, or None if the assignment under which the record was fetched is over."""

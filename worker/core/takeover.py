@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from worker.core.ledger import FINGERPRINT_BYTES, Ledger, Place, Read, Refused, usable
-from worker.core.ledger_codec import decode, encode
+from worker.core.ledger_codec import MOST_RECORDS, decode, encode
 from worker.core.offset_runs import OffsetRuns
 from worker.model import Assignment, TopicPartition
 from worker.notices import Recalled
@@ -21,8 +21,8 @@ def first_metadata(cluster: str, topic_id: str, partition: int, offset: int) -> 
 
 def taken_over(found: Ledger) -> Ledger:
     """The ledger to commit first, before any record is processed: whether its writer handed it over is counted, and its word
-    that it did is used up."""
-    return replace(found, unclean=0 if found.clean else found.unclean + 1, clean=False)
+    that it did is used up. A hand-over does not undo earlier crashes: only progress does (`unclean_takeovers`)."""
+    return replace(found, unclean=found.unclean + (not found.clean), clean=False, waiting=False)
 
 
 def unclean_takeovers(inherited: Ledger, offset: int) -> int:
@@ -34,23 +34,20 @@ def unclean_takeovers(inherited: Ledger, offset: int) -> int:
     return inherited.unclean if offset == inherited.offset else 0
 
 
-def suspects_end(inherited: Ledger) -> int:
-    """Records below this offset are to be worked on one at a time, each claimed before it is decoded (`inherited.offset`: none).
+def suspects(inherited: Ledger) -> int:
+    """How many records are to be worked on one at a time, each claimed before it is decoded: those that the ledger lists, and as
+    many as may have been taken up without ever being listed by owners that died at once.
+
     The caller keeps to it for the whole assignment: were it to stop at the first success, each further record could cost
     three crashes again."""
-    return inherited.end if inherited.unclean >= CRASHES else inherited.offset
+    return len(inherited.entries) + MOST_RECORDS if inherited.unclean >= CRASHES else 0
 
 
 def waives_wait(found: Ledger) -> bool:
     """Whether rule 5b lets the new owner POST at once: the last owner says that it has ended its work, or there was none
-    (`first_metadata`). Metadata that was erased or void says neither."""
-    return found.clean
-
-
-def may_hand_over_clean(now: float, postable_at: float) -> bool:
-    """Whether a leaving owner may set `clean`. Not while its own takeover wait still runs: the lease of the owner before it may
-    be valid, and the flag would waive the rest of the wait. Both in seconds of the lease's clock."""
-    return now >= postable_at
+    (`first_metadata`). Not where that owner was `waiting` itself: the lease of the one before it may still be valid. Metadata
+    that was erased or void says neither."""
+    return found.clean and not found.waiting
 
 
 def restored(ledger: Ledger) -> OffsetRuns:
@@ -60,13 +57,15 @@ def restored(ledger: Ledger) -> OffsetRuns:
 
 @dataclass(frozen=True, slots=True)
 class TakenOver:
-    """What a new owner begins with. `ledger` is to be committed before any record is taken up; `found` is what stood there;
-    `voided` counts the request_ids that are of no use any more; `waived`: nobody else can be POSTing, so the owner need not wait
-    before it does (rule 5b). `refused` says why the partition must not be touched: its ledger cannot be read."""
+    """What a new owner begins with. `ledger` is to be committed before any record is taken up; `found` is what stood there,
+    `unclean`: a ledger whose writer has not handed it over; `voided` counts the request_ids that are of no use any more;
+    `waived`: nobody else can be POSTing, so the owner need not wait before it does (rule 5b). `refused` says why the partition
+    must not be touched: its ledger cannot be read."""
 
     where: TopicPartition
     ledger: Ledger
     found: Read
+    unclean: bool
     voided: int
     waived: bool
     refused: str | None
@@ -95,11 +94,12 @@ def take_over(where: TopicPartition, assignment: Assignment, job: bytes, *, disc
     found = decode(start.metadata, place, start.offset)
     if isinstance(found, Ledger):
         ledger, voided = usable(taken_over(found), job)
-        return TakenOver(where, ledger, found, voided, waives_wait(found), None)
+        return TakenOver(where, ledger, found, not found.clean, voided, waives_wait(found), None)
     refused = None
     if isinstance(found, Refused) and not discard:
         refused = (
             f"the ledger of {where} at offset {start.offset} cannot be read ({found.reason}): run the worker that wrote it, or "
             "set WORKER_GUARANTEES__ON_UNREADABLE_LEDGER=discard to submit and publish again what it knew"
         )
-    return TakenOver(where, Ledger(place, start.offset, job, (), start.offset), found, 0, waived=False, refused=refused)
+    ledger = Ledger(place, start.offset, job, (), start.offset)
+    return TakenOver(where, ledger, found, unclean=False, voided=0, waived=False, refused=refused)

@@ -13,10 +13,8 @@ from worker.model import Position, TopicPartition
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One batch, as it was built: the outcomes in it, the partitions whose position it has, and who waits for the ledger of each.
-    `started`: by the lease's clock, before ownership was looked at."""
+    """One batch, as it was built: the outcomes in it, the partitions whose position it has, who waits for the ledger of each."""
 
-    started: float
     outcomes: Sequence[Ready]
     partitions: Mapping[TopicPartition, Partition]
     positions: Mapping[TopicPartition, Position]
@@ -43,7 +41,6 @@ class Attempt:
 
 
 def attempt_of(
-    started: float,
     outcomes: Sequence[Ready],
     partitions: Mapping[TopicPartition, Partition],
     recorded: Mapping[TopicPartition, Sequence["asyncio.Future[None]"]],
@@ -64,4 +61,4 @@ def attempt_of(
         positions[where] = position
     for partition in partitions.values():
         partition.changed = False
-    return Attempt(started, outcomes, partitions, positions, recorded)
+    return Attempt(outcomes, partitions, positions, recorded)

@@ -75,8 +75,8 @@ class Outbox:
 
     def choose(self, topic: str | None) -> tuple[Sequence[Ready], bool]:
         """The outcomes of the next batch, oldest first, and whether others are ready besides. `topic`: only those that go there
-        ("": those that go nowhere); None: all."""
-        ready = self._ready if topic is None else [ready for ready in self._ready if topic_of(ready) == topic]
+        ("": those that go nowhere) and do not overtake an older one of their key; None: all."""
+        ready = self._ready if topic is None else self._apart(topic)
         chosen = list(self._published) or ready[: fitting(ready.outcome.message for ready in ready)]
         return chosen, len(self._published) + len(ready) > len(chosen)
 
@@ -109,6 +109,18 @@ class Outbox:
             waiting = self._waiting.get((partition.number, released.offset))
             if waiting:
                 self._ready.append(replace(waiting, outcome=released.outcome))
+
+    def _apart(self, topic: str) -> list[Ready]:
+        """The outcomes for one topic, without those of a key that has an older one for another topic."""
+        found = []
+        others: set[tuple[TopicPartition, bytes | None]] = set()
+        for ready in self._ready:
+            key = (ready.record.source, ready.record.key)
+            if topic_of(ready) != topic:
+                others.add(key)
+            elif ready.record.key is None or key not in others:
+                found.append(ready)
+        return found
 
     def _is_owned(self, ready: Ready, owned: Mapping[TopicPartition, int]) -> bool:
         record = ready.record

@@ -153,14 +153,14 @@ class Commit:
 
     async def _one_batch(self, part: str | None) -> bool:
         """Commit one batch; returns whether another one has to follow at once. Raises CommitAborted or CommitUnknown."""
-        started = self._clock.boottime()
+        started = self._clock.boottime()  # before ownership is looked at
         membership = await self._source.snapshot()
         if self._undecided:
             await self._decide(self._undecided, membership)
             return True
         self._outbox.keep_owned(membership.owned)
         chosen, more = self._outbox.choose(part)
-        attempt = self._attempt(started, chosen, membership)
+        attempt = self._attempt(chosen, membership)
         if not attempt.positions:
             return False
         messages = [ready.outcome.message for ready in attempt.carried if ready.outcome.message]
@@ -181,10 +181,11 @@ class Commit:
         except CommitAborted as error:
             self._failed(attempt, error.published)
             raise
+        self._leasehold.committed(started)
         self._stands(attempt)
         return more
 
-    def _attempt(self, started: float, chosen: Sequence[Ready], membership: Membership) -> Attempt:
+    def _attempt(self, chosen: Sequence[Ready], membership: Membership) -> Attempt:
         """A batch of these outcomes, and of every ledger that says something new. Raises CommitAborted where one does not fit."""
         finished = {ready.record.source for ready in chosen}
         owned = {
@@ -197,9 +198,7 @@ class Commit:
             touched = list(owned)[:1]  # an unchanged offset shows as well that this worker can commit
         recorded = {where: self._recorded.pop(where, ()) for where in touched}
         try:
-            return attempt_of(
-                started, chosen, {where: owned[where] for where in touched}, recorded, self._partitions.budget
-            )
+            return attempt_of(chosen, {where: owned[where] for where in touched}, recorded, self._partitions.budget)
         except CommitAborted:
             for where in touched:
                 self._recorded[where] += recorded[where]
@@ -213,13 +212,12 @@ class Commit:
         stands = attempt.is_in(await self._source.recall(owned))
         self._undecided = None
         if stands:
-            self._stands(attempt)
+            self._stands(attempt)  # without the lease: it began long ago
         else:
             self._failed(attempt, ())
 
     def _stands(self, attempt: Attempt) -> None:
         """The batch is committed: tell those who wait."""
-        self._leasehold.committed(attempt.started)
         self._outbox.stands(attempt.outcomes)
         for where, partition in attempt.partitions.items():
             partition.committed = attempt.positions[where]

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from worker.core.admission import may_start, pauses
 from worker.core.partitions import Partition, Partitions
 from worker.gate.gate import Gate
+from worker.gate.in_work import InWork
 from worker.model import Assignment, Record, TopicPartition
 from worker.notices import Assigned, Dropped
 from worker.ports import Clock, Observer, Source
@@ -51,21 +52,24 @@ class Consume:
         self._share = share
         self._ordered = ordering is Ordering.KEY
         self._waits_for_jobs = drain is Drain.WAIT
-        self._tasks: dict[asyncio.Task[None], Record] = {}
+        self._in_work = InWork()
         self._bytes = 0
         self._open = True
-        self._progress = asyncio.Event()
-        self.crashed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
     def in_flight(self) -> int:
         """Records in work."""
-        return len(self._tasks)
+        return len(self._in_work)
+
+    @property
+    def crashed(self) -> "asyncio.Future[None]":
+        """Raises the bug that a record has met."""
+        return self._in_work.crashed
 
     @property
     def idle(self) -> bool:
         """Nothing is in work and nothing waits to be taken up."""
-        return not self._tasks and not any(partition.backlog for partition in self._partitions.values())
+        return not self._in_work and not any(partition.backlog for partition in self._partitions.values())
 
     def assigned(self, assignments: Mapping[TopicPartition, Assignment]) -> None:
         """Partitions came: fetch them, and commit first that they have changed hands."""
@@ -88,23 +92,24 @@ class Consume:
     async def revoked(self, partitions: Collection[TopicPartition]) -> None:
         """Partitions go: take up nothing more, let what is in flight be answered if that is soon, commit, drop the rest: it is in
         the ledger. After a drain nothing is waited for again: its time is up."""
+        leaving = self._partitions.numbers(partitions)
         self._close(partitions)
         try:
             if self._open:
                 await self._settle(SETTLE, partitions)
-            self._hand_over(partitions)
+            self._hand_over(leaving)
             await self._commit_now()
         finally:
-            self._drop(partitions, lost=False)
+            self._drop(leaving, lost=False)
 
     def lost(self, partitions: Collection[TopicPartition]) -> None:
         """Partitions have gone: drop them."""
-        self._drop(partitions, lost=True)
+        self._drop(self._partitions.numbers(partitions), lost=True)
 
     async def drain(self, seconds: float) -> None:
         """Take up nothing more, let what is in flight be answered (or end, if the setting says so), for at most so many seconds.
         A commit has to follow."""
-        everything = [where for where, _ in self._partitions.items()]
+        everything = self._partitions.numbers()
         self._open = False
         self._close(everything)
         await self._settle(seconds, everything)
@@ -112,14 +117,12 @@ class Consume:
 
     async def abandon(self) -> None:
         """Drop everything that is still owned or in work: the worker ends, whatever the source has said."""
-        self._drop([where for where, _ in self._partitions.items()], lost=True)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._drop(self._partitions.numbers(), lost=True)
+        await self._in_work.ended()
 
-    def crash(self, error: BaseException) -> None:
+    def crash(self, error: Exception) -> None:
         """The worker ends for a bug: nothing is handed over as if all were well."""
-        if not self.crashed.done():
-            self.crashed.set_exception(error)
-            self.crashed.exception()  # looked at: it is raised elsewhere
+        self._in_work.crash(error)
 
     def admit_more(self) -> None:
         """Take up what there is room for now. To be called when the gate has halted or healed."""
@@ -130,13 +133,13 @@ class Consume:
         refused alike, and another one may show that it is their own fault."""
         limit = self._partitions.record_limit
         ready = [one for one in self._partitions.values() if self._open and may_start(one, self._limits, limit)]
-        if ready:
+        if ready and not self._in_work.one_works_alone:
             partition = min(ready, key=lambda partition: partition.in_flight)
             self._start(partition, partition.backlog.popleft())
 
     def look_again(self) -> None:
         """A POST was answered."""
-        self._progress.set()
+        self._in_work.look_again()
 
     def _close(self, partitions: Collection[TopicPartition]) -> None:
         """Start nothing more there, and no POST. Who has no job yet is left to the next owner, who can take it up without paying
@@ -145,50 +148,45 @@ class Consume:
             if where in partitions:
                 partition.closing = True
                 self._bytes -= partition.discard_backlog()
-        for task, record in self._tasks.items():
-            leaving = self._partitions.of(record)
-            if leaving is None or not leaving.closing or record.offset in leaving.posting:
-                continue
-            if leaving.mark(record.offset).request_id is None:
-                task.cancel()
+        self._in_work.cancel(self._can_be_left)
         self._regulate()
+
+    def _can_be_left(self, record: Record) -> bool:
+        partition = self._partitions.of(record)
+        if partition is None or not partition.closing or record.offset in partition.posting:
+            return False
+        return partition.mark(record.offset).request_id is None
 
     async def _settle(self, seconds: float, partitions: Collection[TopicPartition]) -> None:
         """Wait until no POST of these partitions is under way and, where jobs are waited for, nothing at all; for at most so many
         seconds."""
-        try:
-            async with asyncio.timeout(seconds):
-                while self._is_busy(partitions):
-                    self._progress.clear()
-                    await self._progress.wait()
-        except TimeoutError:
-            return
+        await self._in_work.wait_while(lambda: self._is_busy(partitions), seconds)
 
     def _is_busy(self, partitions: Collection[TopicPartition]) -> bool:
-        tasks = [task for task, record in self._tasks.items() if record.source in partitions]
         if self._waits_for_jobs:
-            return bool(tasks)
+            return self._in_work.any_of(partitions)
         posting = any(partition.posting for where, partition in self._partitions.items() if where in partitions)
-        return posting or any(task.cancelling() for task in tasks)  # those withdraw what they intended
+        return posting or self._in_work.any_of(partitions, leaving=True)  # those withdraw what they intended
 
-    def _hand_over(self, partitions: Collection[TopicPartition]) -> None:
+    def _hand_over(self, numbers: Mapping[TopicPartition, int]) -> None:
         now, crashed = self._clock.boottime(), self.crashed.done()
         for where, partition in self._partitions.items():
-            if where in partitions and not partition.handed_over and partition.settled:
+            if partition.number == numbers.get(where) and not partition.handed_over and not partition.refused:
                 partition.hand_over(now, crashed=crashed)
 
     def _room(self) -> int:
         """How many more records may be in work."""
-        if not self._open:
+        if not self._open or self.crashed.done():
             return 0
-        return min(self._limits.in_flight, self._gate.pace.in_flight_limit(REQUESTS_PER_JOB)) - len(self._tasks)
+        return min(self._limits.in_flight, self._gate.pace.in_flight_limit(REQUESTS_PER_JOB)) - len(self._in_work)
 
     def _take_up(self) -> None:
         """Start records, one partition after the other, so that none starves."""
         for partition in self._partitions.values():
             self._skip_finished(partition)
         room = self._room()
-        ready = [partition for partition in self._partitions.values() if self._startable(partition)]
+        suspects = [partition for partition in self._partitions.values() if partition.next_is_suspect]
+        ready = [partition for partition in suspects or self._partitions.values() if self._startable(partition)]
         ready.sort(key=lambda partition: partition.in_flight)
         while room > 0 and ready:
             for partition in ready[:room]:
@@ -208,24 +206,21 @@ class Consume:
             partition.forget(partition.offsets.passed(record.offset + 1))
 
     def _startable(self, partition: Partition) -> bool:
+        if self._in_work.one_works_alone or not may_start(partition, self._limits, self._partitions.record_limit):
+            return False
+        if partition.next_is_suspect:
+            return not self._in_work  # should the worker crash, this one alone was in work
         # while halted one record is enough, it is the probe; but jobs of earlier owners run and are paid
-        wanted = not self._gate.halted or not self._tasks or partition.next_is_inherited
-        return wanted and may_start(partition, self._limits, self._partitions.record_limit)
+        return not self._gate.halted or not self._in_work or partition.next_is_inherited
 
     def _start(self, partition: Partition, record: Record) -> None:
         partition.forget(partition.offsets.started(record.offset))
         partition.order.enter(record.offset, record.key if self._ordered else None)
-        task = asyncio.ensure_future(self._journey(record))
-        self._tasks[task] = record
-        task.add_done_callback(self._ended)
+        alone = partition.suspect(record.offset)
+        self._in_work.start(record, self._journey(record), self._ended, alone=alone)
 
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        record = self._tasks.pop(task)
+    def _ended(self, record: Record) -> None:
         self._bytes -= record.size
-        error = None if task.cancelled() else task.exception()
-        if error:
-            self.crash(error)
-        self._progress.set()
         self._take_up()
 
     def _regulate(self) -> None:
@@ -236,15 +231,13 @@ class Consume:
         if resume:
             self._source.resume(resume)
 
-    def _drop(self, partitions: Collection[TopicPartition], *, lost: bool) -> None:
-        dropped = self._partitions.drop(partitions)
+    def _drop(self, numbers: Mapping[TopicPartition, int], *, lost: bool) -> None:
+        dropped = self._partitions.drop(numbers)
         for partition in dropped.values():
             self._bytes -= partition.discard_backlog()
-        stale = [task for task, record in self._tasks.items() if self._partitions.of(record) is None]
-        for task in stale:
-            task.cancel()
+        stale = self._in_work.cancel(lambda record: self._partitions.of(record) is None)
         if dropped or stale:
-            self._observer.notice(Dropped(tuple(dropped), len(stale), lost))
+            self._observer.notice(Dropped(tuple(dropped), stale, lost))
             self._ownership_changed()
 
     def _ownership_changed(self) -> None:

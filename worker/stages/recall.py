@@ -32,7 +32,7 @@ class Recall:
     async def __call__(self, record: Record) -> Follow | Start:
         """A job to follow, or the attempt to start with. Raises Rejected where nothing may be tried any more.
 
-        A suspect (see `takeover.suspects_end`) is claimed first: should the worker crash over it, the next one knows.
+        A suspect (see `takeover.suspects`) is claimed first: should the worker crash over it, the next one knows.
         """
         partition = self._partitions.of(record)
         if partition is None:
@@ -43,7 +43,7 @@ class Recall:
             unknown = found.reason is Reason.UNKNOWN_SUBMIT
             raise Rejected(found.reason, found.detail, retryable=unknown, attempts=found.attempts, job=found.job)
         if isinstance(found, Follow | Start):
-            if record.offset < partition.suspects_end:
+            if record.offset in partition.suspected:
                 partition.set_mark(record.offset, claimed(mark))
                 await self._recorded(record.source)
             return found

@@ -223,7 +223,7 @@ class FakeBroker:
 
     def plainly_committed(self, group: str, positions: Mapping[TopicPartition, Position]) -> None:
         """Tells the watchers."""
-        if self.watchers:
+        if self.watchers and positions:
             self._decided(Decided(asyncio.get_running_loop().time(), None, True, (), {group: dict(positions)}))
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -19,6 +19,9 @@ class GroupMetadata(NamedTuple):
     generation: int
 
 
+PlainCommit = Callable[[str, Mapping[TopicPartition, Position]], None]
+
+
 class Member(Protocol):
     """A source, as the group sees it."""
 
@@ -90,11 +93,14 @@ class Group:
         if metadata.generation != self.generation:
             raise CommitAborted("the group refused the offsets: ILLEGAL_GENERATION")
 
-    def commit(self, positions: Mapping[TopicPartition, Position], metadata: GroupMetadata, most: int) -> None:
-        """OffsetCommit. Raises CommitAborted, and MetadataTooLarge when all others stand."""
+    def commit(
+        self, positions: Mapping[TopicPartition, Position], metadata: GroupMetadata, most: int, told: PlainCommit
+    ) -> None:
+        """OffsetCommit; what fits stands, and `told` hears of it. Raises CommitAborted, MetadataTooLarge."""
         self.check(metadata)
         fitting = {where: at for where, at in positions.items() if too_large({where: at}, most) is None}
         self.offsets.write(fitting)
+        told(self.name, fitting)
         error = too_large(positions, most)
         if error is not None:
             raise error

@@ -233,14 +233,7 @@ class FakeSource:
         return Membership(metadata, {where: owned.number for where, owned in self._holdings.owned.items()})
 
     def _commit(self, positions: Mapping[TopicPartition, Position], group: GroupMetadata) -> None:
-        committed = self.group.offsets.committed
-        before = {where: committed.get(where) for where in positions}
-        try:
-            self.group.commit(positions, group, self._broker.offset_metadata_max)
-        finally:
-            stand = {where: to for where, to in positions.items() if committed.get(where) is not before[where]}
-            if stand:
-                self._broker.plainly_committed(self.group.name, stand)
+        self.group.commit(positions, group, self._broker.offset_metadata_max, self._broker.plainly_committed)
 
     def _read(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, Position]:
         offsets = self.group.offsets

@@ -51,6 +51,7 @@ _PRODUCER_ONLY: Final = frozenset({
 _CLASSIC_SESSION_MS: Final = 15_000
 _BROKERS_SESSION_MS: Final = 45_000
 """`group.consumer.session.timeout.ms` of brokers: with `group.protocol=consumer` it is theirs, and clients cannot tell it."""
+_PROPAGATION: Final = "topic.metadata.propagation.max.ms"
 _DELIVERY_TIMEOUT_MS: Final = 30_000
 _TRANSACTION_TIMEOUT_MS: Final = 10_000
 """How long a dead worker's transaction holds back the readers of its offsets at most; a user may lower it."""
@@ -81,7 +82,7 @@ _PRODUCER_DEFAULTS: Final[Mapping[str, Any]] = {
     "message.max.bytes": _MESSAGE_MAX_BYTES,
     "queue.buffering.max.kbytes": 128 * 1024,
     "delivery.timeout.ms": _DELIVERY_TIMEOUT_MS,
-    "topic.metadata.propagation.max.ms": 10_000,
+    _PROPAGATION: 10_000,
 }
 
 
@@ -144,6 +145,8 @@ def transactional_properties(settings: KafkaSettings, transactional_id: str) -> 
         "transaction.timeout.ms": timeout,
         delivery: min(_number(given, delivery, timeout) or timeout, timeout),
         "socket.timeout.ms": min(_number(given, "socket.timeout.ms", _SOCKET_TIMEOUT_MS), timeout - 100),
+        # a topic that is missing is to be known before the transaction is over its time
+        _PROPAGATION: min(_number(given, _PROPAGATION, timeout), timeout // 2),
         "metadata.recovery.strategy": "none",
         # a committed transaction says of all its messages that they are delivered
         "delivery.report.only.error": True,

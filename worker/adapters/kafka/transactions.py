@@ -4,6 +4,7 @@ Errors are handed around as `KafkaError`, never raised from where the producer i
 """
 
 import contextlib
+import logging
 import math
 import threading
 import time
@@ -15,21 +16,21 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from worker.adapters.kafka.clients import Log, error_of, open_producer
 from worker.adapters.kafka.commits import client_partitions
-from worker.adapters.kafka.producing import REFUSED, hand_over, refusal, undelivered
+from worker.adapters.kafka.producing import hand_over, refusal
 from worker.adapters.kafka.records import is_member
-from worker.errors import CommitAborted, CommitUnknown, MessageRefused, MetadataTooLarge
+from worker.adapters.kafka.transaction_errors import advice, sorted_out, why_aborted
+from worker.errors import CommitAborted, CommitUnknown, MessageRefused
 from worker.model import Batch, Message
 
 OVERDUE_SECONDS: Final = 3.0
-"""By which a call of the client may exceed the time it was given; librdkafka #5456 is one that never returns."""
+"""By which a call of the client may exceed the time it was given. Sending offsets does, for ever, after some restarts of a broker
+(librdkafka #5456: always unless `metadata.recovery.strategy` is none, at times even then)."""
 _INIT_SECONDS: Final = 5.0
 _OFFSETS_SECONDS: Final = 2.0
 _ABORT_SECONDS: Final = 5.0
 _COMMIT_CALL_SECONDS: Final = 2.0
 _SINGLE_FLUSH_SECONDS: Final = 2.0
 
-# what befalls a message because its transaction has failed
-_INNOCENT: Final = (KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._STATE)  # noqa: SLF001
 _ENDS: Final = "the worker ends"
 
 
@@ -68,7 +69,7 @@ class Transactions:
         del producer
         if not error.retriable():
             self.drop()
-        raise CommitAborted(f"no transaction can be begun: {_advice(error)}")
+        raise CommitAborted(f"no transaction can be begun: {advice(error)}")
 
     def commit(self, batch: Batch) -> None:
         """See the port `Sink`."""
@@ -122,20 +123,13 @@ class Transactions:
         if errors:
             # else librdkafka purges messages of the next transaction too, while it gets itself a new epoch (seen with 2.16.0)
             self.drop()
-        failures = {index: failure for index, failure in errors.items() if failure.code() not in _INNOCENT}
-        refused = {index: failure for index, failure in failures.items() if failure.code() in REFUSED}
         if self._committing:
             # all was delivered: whatever was answered to the commit itself
             raise CommitUnknown(f"the transaction may have been committed: {error.str()}")
-        if len(refused) < len(failures):
-            index = min(failures.keys() - refused.keys())
-            raise CommitAborted(undelivered(batch.messages[index].topic, failures[index], len(failures)))
-        if refused:
+        refused, failed = sorted_out(errors)
+        if refused and not failed:
             return refused
-        if error.code() == KafkaError.OFFSET_METADATA_TOO_LARGE:
-            longest = max(len(position.metadata) for position in batch.positions.values())
-            raise MetadataTooLarge(f"offset metadata of {longest} characters refused: raise offset.metadata.max.bytes")
-        raise CommitAborted(f"the transaction was aborted: {_advice(error)}")
+        raise why_aborted(batch, error, failed)
 
     def _begin(self) -> KafkaError | None:
         return self._call(lambda _: self._client.begin_transaction(), 0.0)
@@ -203,7 +197,7 @@ class Transactions:
     def _send_one_a_request(self) -> None:
         """The topic takes each message, but not so many in one request as the client sends."""
         self._log(
-            30,
+            logging.WARNING,
             "a topic's max.message.bytes is below the client's batch.size: messages are sent one a request from now on",
         )
         self._properties["batch.num.messages"] = 1
@@ -227,7 +221,7 @@ class Transactions:
         """Call the client, watched; its error."""
         self._watched(seconds)
         if self._abandoned:
-            raise CommitAborted(_ENDS)
+            raise CommitUnknown(_ENDS) if self._committing else CommitAborted(_ENDS)
         try:
             function(seconds)
         except KafkaException as problem:
@@ -241,9 +235,3 @@ class Transactions:
         deadline = time.monotonic() + seconds
         self.due = deadline + OVERDUE_SECONDS
         return deadline
-
-
-def _advice(error: KafkaError) -> str:
-    if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
-        return "grant WRITE on transactional ids that begin with the group's id to the user"
-    return error.str()
