@@ -71,11 +71,12 @@ class Worker:
         self._leasehold = Leasehold(Lease(cap), clock, observer)
         pace = Pace(clock.monotonic(), settings.pace.requests_per_minute)
         self._gate = Gate(pace, ports.api, clock, observer, chance)
+        outbox = Outbox(self._partitions)
         self._commit = Commit(
             ports.source,
             ports.sink,
             self._partitions,
-            Outbox(self._partitions),
+            outbox,
             self._leasehold,
             clock,
             observer,
@@ -116,6 +117,7 @@ class Worker:
             observer,
             journey=self._pipeline.run,
             is_finished=recall.is_finished,
+            is_decided=outbox.holds,
             commit_now=self._commit.now,
             commit_first=self._commit.urge,
             share=lambda owned: owned / max(1, ports.partition_count),

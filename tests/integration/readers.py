@@ -1,17 +1,22 @@
 """What stands on topics, and how far a group has come."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, cast
+from functools import partial
+from typing import Final, TypeVar, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from tests.integration.waiting import until
 
+Answer = TypeVar("Answer")
 Pair = tuple[str, str | bytes | None]
 
 _CALL_SECONDS: Final = 10.0
 _READ_SECONDS: Final = 60.0
-_COORDINATOR_MOVES: Final = (
+_COMES_BACK: Final = (
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -50,7 +55,7 @@ class TopicReader:
         self._askers.clear()
 
     def count(self, topic: str) -> int:
-        """How many offsets the topic holds up to its stable end."""
+        """How many offsets the topic holds up to its stable end: records, and the markers of transactions."""
         return sum(end - begin for begin, end in self._bounds(self._asker("reader"), topic).values())
 
     def read(self, topic: str) -> list[Found]:
@@ -82,7 +87,7 @@ class TopicReader:
         consumer = self._asker(group)
         bounds = self._bounds(consumer, topic)
         asked = [TopicPartition(topic, number) for number in bounds]
-        committed = until(lambda: _committed(consumer, asked), _CALL_SECONDS, "the group's coordinator")
+        committed = _answered(lambda: consumer.committed(asked, timeout=_CALL_SECONDS))
         return sum(
             bounds[one.partition][1] - (one.offset if one.offset >= 0 else bounds[one.partition][0])
             for one in committed
@@ -92,7 +97,8 @@ class TopicReader:
         partitions = consumer.list_topics(topic, timeout=_CALL_SECONDS).topics[topic].partitions
         bounds: dict[int, tuple[int, int]] = {}
         for number in partitions:
-            pair = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_CALL_SECONDS)
+            place = TopicPartition(topic, number)
+            pair = _answered(partial(consumer.get_watermark_offsets, place, timeout=_CALL_SECONDS))
             assert pair is not None
             bounds[number] = pair
         return bounds
@@ -118,14 +124,18 @@ class TopicReader:
         )
 
 
-def _committed(consumer: Consumer, asked: list[TopicPartition]) -> list[TopicPartition]:
-    """What is committed; nothing while the coordinator loads or moves, as it does after a broker's restart."""
-    try:
-        return consumer.committed(asked, timeout=_CALL_SECONDS)
-    except KafkaException as problem:
-        if problem.args[0].code() not in _COORDINATOR_MOVES:
-            raise
-        return []
+def _answered(question: Callable[[], Answer]) -> Answer:
+    """The answer, asked for again while leaders and coordinators load or move, as they do after a broker's restart."""
+
+    def answers() -> list[Answer]:
+        try:
+            return [question()]
+        except KafkaException as problem:
+            if problem.args[0].code() not in _COMES_BACK:
+                raise
+            return []
+
+    return until(answers, _CALL_SECONDS, "an answer of the brokers")[0]
 
 
 def _found(message: Message) -> Found:

@@ -146,7 +146,7 @@ def test_2000_mixed_events_through_faults_and_a_rebalance_all_end_where_they_mus
     second = setup.worker(emulator.wait_url(), **settings)
     second.wait_ready()
     at_rebalance = setup.reader.count(setup.output)
-    assert at_rebalance < 1400, f"the second worker came too late to matter: {at_rebalance} vectors were out"
+    assert at_rebalance < 1400, f"the second worker came too late to matter: {at_rebalance} offsets were out"
     setup.wait_finished(90)
     seconds = time.monotonic() - began
     assert first.stop() == 0, first.tail
@@ -156,7 +156,7 @@ def test_2000_mixed_events_through_faults_and_a_rebalance_all_end_where_they_mus
     moved = first.handed_over
     lost_answers = stats["faults"].get("POST reset_after", 0)
     show(
-        f"2,000 events in {seconds:.0f} s, rebalance at {at_rebalance} vectors, {len(moved)} partitions moved with "
+        f"2,000 events in {seconds:.0f} s, rebalance at {at_rebalance} offsets of the output, {len(moved)} partitions moved with "
         f"{first.dropped_in_flight} records in flight; "
         f"twice: {tally.duplicates}; 429s: {stats['rate_limited']}, "
         f"faults: {sum(stats['faults'].values())}; bills: {stats['bills']}, paid twice: {stats['double_billed']} "

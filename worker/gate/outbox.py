@@ -45,7 +45,7 @@ class Outbox:
             raise asyncio.CancelledError
         if outcome.kind is OutcomeKind.VECTOR and partition.order.is_superseded(record.offset):
             outcome = SUPERSEDED
-        where = (partition.number, record.offset)
+        where = (record.assignment, record.offset)
         self._waiting[where] = Ready(record, outcome, committed)
         try:
             self._release(partition, record.offset, outcome)
@@ -53,6 +53,10 @@ class Outbox:
             return await committed
         finally:
             self._waiting.pop(where, None)
+
+    def holds(self, record: Record) -> bool:
+        """Whether the record's outcome is decided, and waits here."""
+        return (record.assignment, record.offset) in self._waiting
 
     def supersede(self, record: Record) -> None:
         """A newer text of its key has come: vectors of older ones that have not left are not published."""

@@ -33,6 +33,7 @@ class Consume:
         *,
         journey: Callable[[Record], Awaitable[None]],
         is_finished: Callable[[Record], bool],
+        is_decided: Callable[[Record], bool],
         commit_now: Callable[[], Awaitable[bool]],
         commit_first: Callable[[], None],
         share: Callable[[int], float],
@@ -47,6 +48,7 @@ class Consume:
         self._observer = observer
         self._journey = journey
         self._is_finished = is_finished
+        self._is_decided = is_decided
         self._commit_now = commit_now
         self._commit_first = commit_first
         self._share = share
@@ -153,7 +155,7 @@ class Consume:
 
     def _can_be_left(self, record: Record) -> bool:
         partition = self._partitions.of(record)
-        if partition is None or not partition.closing or record.offset in partition.posting:
+        if partition is None or not partition.closing or record.offset in partition.posting or self._is_decided(record):
             return False
         return partition.mark(record.offset).request_id is None
 

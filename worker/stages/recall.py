@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from worker.core.ledger import Follow, GiveUp, Start, claimed, resume
 from worker.core.partitions import Partitions
 from worker.errors import Rejected
-from worker.model import Reason, Record, TopicPartition
+from worker.model import Record, TopicPartition
 from worker.settings.sections import OnUnknownSubmit
 
 
@@ -40,8 +40,7 @@ class Recall:
         mark = partition.mark(record.offset)
         found = resume(mark, self._on_unknown_submit, unclean=partition.unclean)
         if isinstance(found, GiveUp):
-            unknown = found.reason is Reason.UNKNOWN_SUBMIT
-            raise Rejected(found.reason, found.detail, retryable=unknown, attempts=found.attempts, job=found.job)
+            raise Rejected(found.reason, found.detail, retryable=True, attempts=found.attempts, job=found.job)
         if isinstance(found, Follow | Start):
             if record.offset in partition.suspected:
                 partition.set_mark(record.offset, claimed(mark))
