@@ -138,13 +138,12 @@ class House:
 
     async def kill(self, worker: Worker, *, unnoticed: float = 0.0) -> None:
         """`kill -9`: nothing more is heard of the process, and what it has sent takes effect. The group notices `unnoticed`
-        seconds later, and this returns."""
+        seconds later, and this returns. Not while the process hands partitions back: the simulation can do that."""
         process = self._forget(worker)
         process.source.connection.cut()
         worker._partitions._owned.clear()  # nothing more is taken up
-        tasks = [process.task, *tasks_of(worker)]
-        while any(not task.done() for task in tasks):
-            for task in tasks:
+        while left := [task for task in (process.task, *tasks_of(worker)) if not task.done()]:
+            for task in left:
                 task.cancel()
             await asyncio.sleep(0)
         await asyncio.sleep(unnoticed)

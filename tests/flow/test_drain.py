@@ -1,9 +1,12 @@
 """Hand-overs in order: nothing is paid again, and they are bounded in time, whatever the jobs do."""
 
+import asyncio
+
 import pytest
 
 from tests.flow.harness import House, copies, in_house
 from tests.flow.test_unknown_submit import slow_submits
+from worker.model import EmbedRequest
 from worker.notices import Recalled
 
 
@@ -98,18 +101,27 @@ def test_a_post_without_an_answer_does_not_hold_up_a_stop_for_longer_than_the_dr
     in_house(test, WORKER_LIMITS__DRAIN="5")
 
 
-def test_no_post_starts_once_a_stop_has_begun() -> None:
+@pytest.mark.parametrize("drain", ["leave", "wait"])
+def test_no_post_starts_once_a_stop_has_begun(drain: str) -> None:
     async def test(house: House) -> None:
-        house.start()
+        worker = house.start()
         await house.clock.sleep(1.0)
-        slow_submits(house, 2.0)
-        produce(house, 300)
-        await house.clock.sleep(0.5)
-        begun = house.workers[0].worker.in_flight
-        await house.stop()
-        assert house.api.posts.total() <= begun < 300
+        produce(house, 100)
+        slow, started = house.api.submit, 0
 
-    in_house(test)
+        async def counted(request: EmbedRequest) -> str:
+            nonlocal started
+            started += 1
+            await asyncio.sleep(2.0)
+            return await slow(request)
+
+        house.api.submit = counted  # type: ignore[method-assign]
+        await house.clock.sleep(1.07)  # the others wait for their turn, which comes five times a second
+        before = started
+        await house.stop_one(worker)
+        assert 0 < started == before < 20
+
+    in_house(test, WORKER_PACE__REQUESTS_PER_MINUTE="300", WORKER_GUARANTEES__DRAIN=drain)
 
 
 def test_a_stop_that_waits_ends_the_running_jobs_first() -> None:

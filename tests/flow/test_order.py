@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.flow.harness import DEAD, INPUT, House, copies, headers_of, in_house
+from tests.flow.test_unknown_submit import slow_submits
 from worker.model import EmbedRequest, Record
 
 KEYS = 10
@@ -112,6 +113,35 @@ def test_order_holds_across_takeovers_and_held_outcomes_are_not_paid_again(leave
         assert set(house.api.posts.values()) == {1}
 
     in_house(test, partitions=1)
+
+
+@pytest.mark.parametrize("drain", ["wait", "leave"])
+@pytest.mark.parametrize("middle", [None, ""])
+def test_an_outcome_that_is_held_when_a_worker_drains_keeps_its_place(middle: str | None, drain: str) -> None:
+    """A tombstone that leaves after a newer vector would delete it from the index."""
+
+    async def test(house: House) -> None:
+        take(house, lambda text: 5.0 if text == "older" else 0.1)
+        house.produce("older", key="k")
+        house.produce(middle, key="k")
+        house.produce("newer", key="k")
+        worker = house.start()
+        await house.clock.sleep(3.0)
+        assert house.ended == 0
+        submit = slow_submits(house, 6.0)
+        house.produce("another", key="another")  # its POST is what a drain that leaves jobs waits for
+        await house.clock.sleep(1.0)
+        await house.stop_one(worker)
+        house.api.submit = submit  # type: ignore[method-assign,assignment]
+        house.start()
+        await house.until(lambda: house.lag() == 0, 60.0)
+        order = [
+            record for decided in house.decided if decided.committed for record in decided.records if record.key == b"k"
+        ]
+        kinds = [(record.source.topic == DEAD, record.value is None) for record in order]
+        assert kinds == [(False, False), (middle is not None, middle is None), (False, False)]
+
+    in_house(test, partitions=1, WORKER_GUARANTEES__DRAIN=drain)
 
 
 def test_order_holds_while_commits_fail_and_dead_letters_cannot_be_published() -> None:

@@ -1,6 +1,7 @@
 """`guarantees.supersede`: of one key only the newest text counts."""
 
 import json
+from collections import deque
 
 from tests.flow.harness import OUTPUT, House, copies, in_house
 from tests.flow.test_order import take
@@ -123,6 +124,20 @@ def test_a_newer_record_that_is_no_event_supersedes_nothing() -> None:
         await house.until(lambda: house.lag() == 0, 30.0)
         assert (offsets(house), superseded(house)) == ([0], [])
         assert house.reasons() == {"INVALID_EVENT": 2}
+
+    in_house(test, partitions=1, WORKER_GUARANTEES__SUPERSEDE="true")
+
+
+def test_the_dead_letter_of_a_superseded_text_is_still_published() -> None:
+    async def test(house: House) -> None:
+        house.api.failures["older"] = deque(["Blocked by safety filters: prohibited content"])
+        house.api.latency = 5.0
+        house.produce("older", key="k")
+        house.start()
+        await house.until(lambda: len(house.recorded()) == 1, 5.0)
+        house.produce("newer", key="k")
+        await house.until(lambda: house.lag() == 0, 30.0)
+        assert (offsets(house), superseded(house), house.reasons()) == ([1], [], {"CONTENT_BLOCKED": 1})
 
     in_house(test, partitions=1, WORKER_GUARANTEES__SUPERSEDE="true")
 

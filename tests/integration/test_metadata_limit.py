@@ -19,6 +19,8 @@ from tests.kafka.backend import BackendUnavailable
 from tests.kafka.kraft import KraftBroker
 from worker.core.ledger_codec import in_flight_limit
 
+pytestmark = pytest.mark.real_kafka
+
 PARTITIONS: Final = 2
 LIMIT: Final = "offset.metadata.max.bytes"
 FITS: Final = PARTITIONS * in_flight_limit(511, 16)
@@ -101,7 +103,7 @@ def test_a_limit_of_512_characters_bounds_what_is_in_flight_and_costs_nothing_el
     most = most_in_flight(setup, emulator, 150)
     show(f"512 characters: at most {most} jobs in flight, {FITS} fit")
     check_all_once(setup, emulator, worker, placed)
-    assert FITS / 2 < most <= FITS
+    assert 0.8 * FITS < most <= FITS
 
 
 def test_a_limit_lowered_to_512_characters_under_full_ledgers_loses_and_repeats_nothing(
@@ -109,11 +111,12 @@ def test_a_limit_lowered_to_512_characters_under_full_ledgers_loses_and_repeats_
 ) -> None:
     setup = limited(4096)
     emulator = setup.emulator(latency="constant:3")
-    placed = setup.produce([*texts(120), *texts(160, keys="later")])
+    # 120 in flight at the restart, at most 120 more before a commit shows the limit, and 80 under it
+    placed = setup.produce([*texts(120), *texts(200, keys="later")])
     worker = with_jobs(setup, emulator, 120, WORKER_LIMITS__IN_FLIGHT="120", WORKER_LOG__LEVEL="info")
     restart(broker, 512)
     emulator.change(latency="constant:0.5")
-    most = most_in_flight(setup, emulator, 200)
+    most = most_in_flight(setup, emulator, 245)
     show(f"lowered to 512 characters: at most {most} jobs in flight then, {FITS} fit")
     check_all_once(setup, emulator, worker, placed)
     assert most <= FITS
