@@ -65,9 +65,9 @@ class Worker:
         api, limits, clock, observer = settings.api, settings.limits, ports.clock, ports.observer
         guarantees = settings.guarantees
         cap = lease_cap(ports.session_timeout)
-        self._partitions = Partitions(
-            job_of(api), cap, discard=guarantees.on_unreadable_ledger is OnUnreadableLedger.DISCARD
-        )
+        strict = guarantees.on_unknown_submit is OnUnknownSubmit.DEAD_LETTER
+        discard = guarantees.on_unreadable_ledger is OnUnreadableLedger.DISCARD
+        self._partitions = Partitions(job_of(api), cap, discard=discard, strict=strict)
         self._leasehold = Leasehold(Lease(cap), clock, observer)
         pace = Pace(clock.monotonic(), settings.pace.requests_per_minute)
         self._gate = Gate(pace, ports.api, clock, observer, chance)
@@ -94,7 +94,7 @@ class Worker:
             chance,
             recorded=self._commit.recorded,
             changed=self._commit.want,
-            strict=guarantees.on_unknown_submit is OnUnknownSubmit.DEAD_LETTER,
+            strict=strict,
         )
         self._pipeline = Pipeline(
             recall,

@@ -4,8 +4,8 @@ from collections import deque
 from collections.abc import Collection, ItemsView, Mapping, Sequence, ValuesView
 from dataclasses import replace
 
-from worker.core.ledger import BLANK, Mark, ledger_of, unclaimed
-from worker.core.ledger_codec import DEFAULT_BUDGET, in_flight_limit, smaller, stored_length
+from worker.core.ledger import BLANK, Ledger, Mark, ledger_of, unclaimed
+from worker.core.ledger_codec import DEFAULT_BUDGET, decode, in_flight_limit, smaller, stored_length
 from worker.core.ledger_fit import encode_within
 from worker.core.ordering import KeyOrder
 from worker.core.takeover import (
@@ -31,7 +31,7 @@ class Partition:
     `handed_over`: this owner's last word.
     """
 
-    def __init__(self, assignment: Assignment, taken: TakenOver, postable_at: float) -> None:
+    def __init__(self, assignment: Assignment, taken: TakenOver, postable_at: float, *, strict: bool = False) -> None:
         self.number = assignment.number
         self.inherited = taken.ledger
         self.unclean = taken.unclean
@@ -52,6 +52,7 @@ class Partition:
         self.paused = True
         self.closing = False
         self.handed_over = False
+        self._strict = strict
         self._clean = self._waiting = False
 
     @property
@@ -106,7 +107,7 @@ class Partition:
         self.changed = self.handed_over = True
         if crashed:
             return
-        self._clean, self._waiting = True, now < self.postable_at
+        self._clean, self._waiting = True, now < self.postable_at or bool(self.posting)
         for offset, mark in self.marks.items():
             self.marks[offset] = unclaimed(mark)
         self.forget([offset for offset, mark in self.marks.items() if mark == BLANK])
@@ -117,21 +118,32 @@ class Partition:
         made = ledger_of(inherited.place, inherited.job, self.offsets, self.marks, finished)
         unclean = unclean_takeovers(inherited, made.offset)
         ledger = replace(made, unclean=unclean, clean=self._clean, waiting=self._waiting)
-        metadata = encode_within(ledger, budget)
+        metadata = encode_within(ledger, budget, self._recorded(budget), strict=self._strict)
         return None if metadata is None else Position(ledger.offset, metadata)
+
+    def _recorded(self, budget: int) -> Collection[str]:
+        """The request_ids that the committed ledger has; looked up only where they might not fit."""
+        if len(self.marks) <= in_flight_limit(budget, None):
+            return ()
+        found = decode(self.committed.metadata, self.inherited.place, self.committed.offset)
+        entries = found.entries if isinstance(found, Ledger) else ()
+        return {entry.mark.request_id for entry in entries if entry.mark.request_id is not None}
 
 
 class Partitions:
     """All owned partitions. What belongs to an assignment that is over finds nothing here and dies silently.
 
     `job`: the `job_fingerprint` of this worker. `wait`: seconds that a new owner waits before its first POST (rule 5b).
-    `discard`: unreadable ledgers count as none.
+    `discard`: unreadable ledgers count as none. `strict`: no submit of unknown fate is repeated.
     """
 
-    def __init__(self, job: bytes = bytes(6), wait: float = 0.0, *, discard: bool = False) -> None:
+    def __init__(
+        self, job: bytes = bytes(6), wait: float = 0.0, *, discard: bool = False, strict: bool = False
+    ) -> None:
         self._job = job
         self._wait = wait
         self._discard = discard
+        self._strict = strict
         self._owned: dict[TopicPartition, Partition] = {}
         self._longest_id: int | None = None
         self.budget = DEFAULT_BUDGET - _TRAILING_ZERO
@@ -157,7 +169,8 @@ class Partitions:
         found = []
         for where, assignment in assignments.items():
             taken = take_over(where, assignment, self._job, discard=self._discard)
-            self._owned[where] = Partition(assignment, taken, now if taken.waived else now + self._wait)
+            postable_at = now if taken.waived else now + self._wait
+            self._owned[where] = Partition(assignment, taken, postable_at, strict=self._strict)
             for entry in taken.ledger.entries:
                 self.learn(entry.mark.request_id)
             found.append(taken)

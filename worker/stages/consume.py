@@ -57,6 +57,7 @@ class Consume:
         self._in_work = InWork()
         self._bytes = 0
         self._open = True
+        self._drained = False
 
     @property
     def in_flight(self) -> int:
@@ -97,7 +98,7 @@ class Consume:
         leaving = self._partitions.numbers(partitions)
         self._close(partitions)
         try:
-            if self._open:
+            if not self._drained:
                 await self._settle(SETTLE, partitions)
             self._hand_over(leaving)
             await self._commit_now()
@@ -115,6 +116,7 @@ class Consume:
         self._open = False
         self._close(everything)
         await self._settle(seconds, everything)
+        self._drained = True
         self._hand_over(everything)
 
     async def abandon(self) -> None:
