@@ -10,8 +10,9 @@ from worker.core.ledger_codec import encode
 def encode_within(ledger: Ledger, budget: int, recorded: Collection[str] = (), *, strict: bool = False) -> str | None:
     """The ledger in at most `budget` characters. Where it is longer, jobs lose their request_ids, as few of them as possible:
     first those that no committed ledger has (`recorded`: those that one has), of these the newest first. They are written again
-    as soon as older records have finished. Every offset stays, and so do intents and claims: without them a record would be lost, or
-    paid twice. `strict`: what loses its id leaves an intent, so that nobody submits it again. None: it does not fit even so."""
+    as soon as older records have finished. Every offset stays, and so do intents and claims: without them a record would be
+    lost, or paid twice. `strict`: what loses its id leaves an intent, so that nobody submits it again. None: it does not fit even
+    so."""
     text = encode(ledger)
     if len(text) <= budget:
         return text
