@@ -1,6 +1,6 @@
 # Every target sets up its own .venv: with uv where it is, else with python -m venv and pip. Nothing else is needed.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench chaos fmt lock clean
+.PHONY: help demo test check bench simulate chaos fmt lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,6 +35,9 @@ bench: $(VENV)/development  ## the worker beside the vendor's SDK in a thread po
 
 chaos: $(VENV)/development  ## workers killed, frozen and restarted on a real Kafka; ARGS="--events 5000 --kills 20 --seed N"
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+simulate: $(VENV)/development  ## many workers' lives in virtual time, faults at any moment, every promise checked; SEEDS=1000, SEED=123, ARGS="--planted"
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED) --trace,--seeds $(or $(SEEDS),1000)) $(ARGS)
 
 fmt: $(VENV)/development  ## format the code
 	@$(BIN)/ruff check -q --fix-only .

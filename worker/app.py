@@ -42,7 +42,8 @@ STALLED = 60.0
 @dataclass(frozen=True, slots=True)
 class Ports:
     """What a worker stands on. `partition_count`: all partitions of the input topics, whoever owns them. `session_timeout`: the
-    group's, in seconds; it has to be the same in all workers of the group."""
+    group's, in seconds; it has to be the same in all workers of the group. `metadata_limit`: characters that brokers take with an
+    offset, as far as they tell; a smaller one is learned."""
 
     source: Source
     sink: Sink
@@ -52,6 +53,7 @@ class Ports:
     observer: Observer
     partition_count: int
     session_timeout: float = 15.0
+    metadata_limit: int = 4096
 
 
 class Worker:
@@ -67,7 +69,7 @@ class Worker:
         cap = lease_cap(ports.session_timeout)
         strict = guarantees.on_unknown_submit is OnUnknownSubmit.DEAD_LETTER
         discard = guarantees.on_unreadable_ledger is OnUnreadableLedger.DISCARD
-        self._partitions = Partitions(job_of(api), cap, discard=discard, strict=strict)
+        self._partitions = Partitions(job_of(api), cap, ports.metadata_limit, discard=discard, strict=strict)
         self._leasehold = Leasehold(Lease(cap), clock, observer)
         pace = Pace(clock.monotonic(), settings.pace.requests_per_minute)
         self._gate = Gate(pace, ports.api, clock, observer, chance)
@@ -151,10 +153,8 @@ class Worker:
             reasons.append("no partitions: the group has assigned none to this worker (more replicas than partitions?)")
         if self._draining:
             reasons.append("draining: the worker is stopping")
-        return [
-            *reasons,
-            *obstacles(self._gate, self._commit, self._partitions, self._leasehold, self._ports.clock),
-        ] + [sentence for sentence in (self._pipeline.stuck,) if sentence]
+        standing = obstacles(self._gate, self._commit, self._partitions, self._leasehold, self._ports.clock)
+        return [*reasons, *standing, *filter(None, [self._pipeline.stuck])]
 
     async def run(self, stop: asyncio.Event, until: Mapping[TopicPartition, int] | None = None) -> None:
         """Work until `stop` is set, or until all below the offsets `until` is finished. Then drain, commit and leave.

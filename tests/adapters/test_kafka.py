@@ -161,7 +161,7 @@ async def test_a_publisher_that_is_given_up_ends_although_no_broker_answers() ->
     publishing = asyncio.create_task(asyncio.to_thread(publisher.publish, keyed("a", "b")))
     await asyncio.sleep(0.05)
     publisher.give_up()
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(20):
         with pytest.raises(CommitAborted, match="the worker ends") as aborted:
             await publishing
     assert aborted.value.published == frozenset()
@@ -220,7 +220,7 @@ async def test_a_header_whose_name_is_not_utf_8_costs_the_headers_and_nothing_el
     recorder = Recorder(source)
     await source.start(listener(recorder))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             while len(recorder.records) <= _ORDINARY:
                 await asyncio.sleep(0.005)
     finally:
@@ -241,7 +241,7 @@ async def test_positions_lie_behind_what_yields_no_record(kafka: TestKafka, topi
     recorder = Recorder(source)
     await source.start(listener(recorder))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             while await source.positions() != {TopicPartition(topic, 0): 4}:
                 await asyncio.sleep(0.005)
     finally:

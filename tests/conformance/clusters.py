@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka import TopicPartition as ClientPartition
 
 from tests.fakes.broker import FakeBroker, Unknown
+from tests.kafka import admin
 from tests.kafka.fixtures import TopicFactory
 from worker.adapters.kafka import KafkaSink, KafkaSource, Topics, TransactionalSink
 from worker.adapters.kafka.commits import client_partitions
@@ -49,6 +50,15 @@ class Cluster(Protocol):
     async def committed(self, group: str, topic: str) -> Mapping[TopicPartition, Position]: ...
 
     def reset(self, group: str, topic: str, offset: int) -> None: ...
+
+    async def delete(self, topic: str) -> None:
+        """With the group's offsets of it."""
+
+    async def make(self, topic: str, partitions: int = 1) -> None:
+        """Again, after `delete`."""
+
+    def put_back(self, group: str, positions: Mapping[TopicPartition, Position]) -> None:
+        """Commit in the name of a group that is empty."""
 
 
 async def publish(cluster: Cluster, *messages: Message) -> None:
@@ -102,6 +112,15 @@ class FakeCluster:
 
     def reset(self, group: str, topic: str, offset: int) -> None:
         self.broker.committed(group)[TopicPartition(topic, 0)] = Position(offset)
+
+    async def delete(self, topic: str) -> None:
+        self.broker.delete_topic(topic)
+
+    async def make(self, topic: str, partitions: int = 1) -> None:
+        self.broker.create_topic(topic, partitions)
+
+    def put_back(self, group: str, positions: Mapping[TopicPartition, Position]) -> None:
+        self.broker.committed(group).update(positions)
 
 
 class KafkaCluster:
@@ -165,8 +184,17 @@ class KafkaCluster:
         return await questions.committed([TopicPartition(topic, number) for number in range(counts[topic])])
 
     def reset(self, group: str, topic: str, offset: int) -> None:
+        self.put_back(group, {TopicPartition(topic, 0): Position(offset)})
+
+    async def delete(self, topic: str) -> None:
+        await asyncio.to_thread(admin.delete_topics, self._bootstrap_servers, [topic])
+
+    async def make(self, topic: str, partitions: int = 1) -> None:
+        await asyncio.to_thread(admin.create_topic, self._bootstrap_servers, topic, partitions, {})
+
+    def put_back(self, group: str, positions: Mapping[TopicPartition, Position]) -> None:
         consumer = self._plain(group)
-        consumer.commit(offsets=[ClientPartition(topic, 0, offset)], asynchronous=False)
+        consumer.commit(offsets=client_partitions(positions), asynchronous=False)
         consumer.close()
 
     def _read(self, topic: str, count: int) -> list[Record]:

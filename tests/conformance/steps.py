@@ -10,7 +10,7 @@ from worker.settings.sections import StartFrom
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while not condition():  # the condition is set by other threads' work
             await asyncio.sleep(0.005)
 

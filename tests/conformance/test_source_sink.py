@@ -252,7 +252,7 @@ async def test_an_offset_that_is_not_in_the_topic_ends_the_source_and_is_never_r
     source = cluster.source(group, topic)
     closing.append(source)
     await source.start(listener(Recorder(source)))
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         with pytest.raises(StartError, match="5000"):
             await source.wait_failed()
     assert await cluster.committed(group, topic) == {TopicPartition(topic, 0): Position(5000)}
@@ -306,7 +306,7 @@ async def test_committed_tells_of_everybodys_partitions_and_leaves_out_what_is_n
     recorder = Recorder(other)
     await other.start(listener(recorder))
     await until(lambda: recorder.starts)
-    async with asyncio.timeout(20):  # at times the group does not answer, which is "not known"
+    async with asyncio.timeout(50):  # at times the group does not answer, which is "not known"
         while not (known := await other.committed(both)):
             await asyncio.sleep(0.05)
     assert known == {both[0]: 3, both[1]: 0}

@@ -48,7 +48,7 @@ def both(topic: str, first: Position, second: Position) -> Mapping[TopicPartitio
 
 
 async def settled(sink: Sink) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(50):
         while True:
             try:
                 await sink.settle()

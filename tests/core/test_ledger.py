@@ -1,6 +1,7 @@
 """The ledger, the offsets behind it and what is made of them, against brute force."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -33,6 +34,7 @@ from worker.core.offset_runs import WIDEST_SPAN, OffsetRuns, Run
 from worker.core.takeover import (
     TakenOver,
     first_metadata,
+    names_another_topic,
     restored,
     suspects,
     take_over,
@@ -410,6 +412,19 @@ class TestTakeOver:
         assert not taken.waived
         assert taken.ledger.entries == ()
 
+    def test_the_ledger_of_a_topic_that_had_the_name_before_is_told_from_all_else(self) -> None:
+        in_work = encode(ledger_of(PLACE, JOB, OffsetRuns(7, (7, 9), 12), {}))
+        names: partial[bool] = partial(names_another_topic, cluster="cluster", topic_id="made-again", partition=3)
+        assert names(first_metadata("cluster", "topic", 3, 7), offset=7)
+        assert names(in_work, offset=7)
+        assert names(in_work, offset=8)
+        assert names(in_work, partition=4, offset=7)
+        assert not names(in_work, topic_id="topic", offset=7)
+        assert not names(in_work, topic_id="topic", offset=8)
+        assert not names(in_work, cluster="mirror", offset=7)
+        for without in ("", "another tool's", "ewl9" + in_work[4:], in_work[:-4]):
+            assert not names(without, offset=7)
+
     def test_an_unreadable_ledger_is_refused_unless_it_may_be_discarded(self) -> None:
         newer = "ewl9" + encode(ledger_of(PLACE, JOB, OffsetRuns(7), {}))[4:]
         refused = self.taken(newer).refused
@@ -464,6 +479,24 @@ class TestFit:
                 *(Entry(e.offset, BLANK) for e in whole.entries[len(kept) - dropped + 1 :]),
             ]
             assert len(encode(replace(whole, entries=tuple(marks)))) > budget, "one id more would have fitted"
+
+    def test_ids_that_no_committed_ledger_has_go_before_those_that_one_has(self) -> None:
+        whole = self.full(10)
+        recorded = {entry.mark.request_id for entry in whole.entries[5:] if entry.mark.request_id}
+        text = encode_within(whole, len(encode(whole)) - 5 * 19 * 4 // 3, recorded)
+        assert text is not None
+        found = decode(text, PLACE, 0)
+        assert isinstance(found, Ledger)
+        assert [entry.offset for entry in found.entries if entry.mark.request_id] == [5, 6, 7, 8, 9]
+
+    def test_in_strict_mode_what_loses_its_id_leaves_an_intent(self) -> None:
+        whole = self.full(3)
+        text = encode_within(whole, len(encode(whole)) - 20, strict=True)
+        assert text is not None
+        found = decode(text, PLACE, 0)
+        assert isinstance(found, Ledger)
+        assert found.entries[:2] == whole.entries[:2]
+        assert found.entries[2].mark == Mark(None, 1.8e9, 1, intent=True)
 
     def test_intents_and_claims_stay(self) -> None:
         marks = {0: Mark("a" * 36, 1.8e9, 1, intent=True, claimed=True), 1: Mark("b" * 36, 1.8e9, 1, claimed=True)}

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 
 from worker.adapters.avro import AvroCodec, bundled_schema, schema_files
 from worker.adapters.http_transport import open_transport
-from worker.adapters.kafka import KafkaSink, KafkaSource, Topics, TransactionalSink, session_timeout
+from worker.adapters.kafka import KafkaSink, KafkaSource, Topics, TransactionalSink, metadata_limit, session_timeout
 from worker.adapters.segmind import SegmindApi
 from worker.app import Ports, input_mapping
 from worker.commands.configuration import api_key_of
 from worker.core.extraction import fields_named
+from worker.core.takeover import first_metadata
+from worker.errors import StartError
 from worker.model import TopicPartition
 from worker.ports import Clock, EmbeddingApi, Observer, Sink, Source
 from worker.settings import Delivery, Settings
@@ -62,11 +64,24 @@ async def open_ports(
         source = KafkaSource(settings.kafka, settings.topics.input, log=log)
         sink = open_sink(settings, source, log)
         patience = session_timeout(settings.kafka)
+        limit = require_room(await metadata_limit(settings.kafka, no_log))
     except BaseException:
         await asyncio.shield(api.close())
         raise
     partition_count = sum(counts[name] for name in settings.topics.input)
-    return Ports(source, sink, codec, api, clock, observer, partition_count, session_timeout=patience)
+    return Ports(
+        source, sink, codec, api, clock, observer, partition_count, session_timeout=patience, metadata_limit=limit
+    )
+
+
+def require_room(limit: int) -> int:
+    """The brokers' limit of metadata in characters. Raises StartError where not even an empty ledger fits."""
+    if limit <= len(first_metadata("", "", 0, 0)):  # the client adds a zero that counts
+        raise StartError(
+            f"the brokers take only {limit} characters of metadata with an offset, too little for a ledger: raise their "
+            "offset.metadata.max.bytes (4096 is Kafka's default)"
+        )
+    return limit
 
 
 async def end_offsets(settings: Settings) -> Mapping[TopicPartition, int]:

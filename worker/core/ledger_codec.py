@@ -105,6 +105,11 @@ def decode(metadata: str, place: Place, offset: int) -> Read:
         return Refused("it is damaged")
 
 
+def written_for_another(name: str) -> Void:
+    """How `decode` says that a ledger belongs elsewhere. `name`: the first of cluster, topic, partition, offset that differs."""
+    return Void(f"it was written for another {name}")
+
+
 def _check(ledger: Ledger) -> None:
     stop = ledger.offset
     for index, entry in enumerate(ledger.entries):
@@ -189,7 +194,7 @@ class _Reader:
         expected = _standing(place, offset)
         for name, found, wanted in zip(("cluster", "topic", "partition", "offset"), standing, expected, strict=True):
             if found != wanted:
-                return Void(f"it was written for another {name}")
+                return written_for_another(name)
         entries = []
         end = offset
         for _ in range(count):

@@ -134,11 +134,18 @@ class Partitions:
     """All owned partitions. What belongs to an assignment that is over finds nothing here and dies silently.
 
     `job`: the `job_fingerprint` of this worker. `wait`: seconds that a new owner waits before its first POST (rule 5b).
-    `discard`: unreadable ledgers count as none. `strict`: no submit of unknown fate is repeated.
+    `metadata_limit`: characters that the brokers take. `discard`: unreadable ledgers count as none. `strict`: no submit of
+    unknown fate is repeated.
     """
 
     def __init__(
-        self, job: bytes = bytes(6), wait: float = 0.0, *, discard: bool = False, strict: bool = False
+        self,
+        job: bytes = bytes(6),
+        wait: float = 0.0,
+        metadata_limit: int = DEFAULT_BUDGET,
+        *,
+        discard: bool = False,
+        strict: bool = False,
     ) -> None:
         self._job = job
         self._wait = wait
@@ -146,7 +153,7 @@ class Partitions:
         self._strict = strict
         self._owned: dict[TopicPartition, Partition] = {}
         self._longest_id: int | None = None
-        self.budget = DEFAULT_BUDGET - _TRAILING_ZERO
+        self.budget = metadata_limit - _TRAILING_ZERO
 
     def __len__(self) -> int:
         return len(self._owned)

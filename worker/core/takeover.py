@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from worker.core.ledger import FINGERPRINT_BYTES, Ledger, Place, Read, Refused, usable
-from worker.core.ledger_codec import MOST_RECORDS, decode, encode
+from worker.core.ledger_codec import MOST_RECORDS, decode, encode, written_for_another
 from worker.core.offset_runs import OffsetRuns
 from worker.model import Assignment, TopicPartition
 from worker.notices import Recalled
@@ -103,3 +103,10 @@ def take_over(where: TopicPartition, assignment: Assignment, job: bytes, *, disc
         )
     ledger = Ledger(place, start.offset, job, (), start.offset)
     return TakenOver(where, ledger, found, unclean=False, voided=0, waived=False, refused=refused)
+
+
+def names_another_topic(metadata: str, cluster: str, topic_id: str, partition: int, offset: int) -> bool:
+    """Whether what is committed with this offset is the ledger of another topic of the same cluster: of one that had this name
+    before and was deleted. Such an offset is as void as its ledger. (From another cluster it was translated by who copied it.)
+    """
+    return decode(metadata, Place(cluster, topic_id, partition), offset) == written_for_another("topic")

@@ -9,6 +9,7 @@ from tests.fakes.kafka.connection import Connection
 from tests.fakes.kafka.group import Group
 from tests.fakes.kafka.log import Log
 from tests.fakes.kafka.starts import commit_first
+from worker.core.takeover import names_another_topic
 from worker.errors import StartError
 from worker.model import Assignment, Position, Record, TopicPartition
 from worker.ports import Listener
@@ -38,6 +39,7 @@ class Owned:
 
     number: int
     next_offset: int
+    topic_id: str
     paused: bool = True
 
 
@@ -117,11 +119,13 @@ class Holdings:
 
     def _assigned(self, source: TopicPartition, number: int) -> Assignment:
         committed = self._group.offsets.committed
-        if source not in committed:
+        cluster, topic_id = self._broker.cluster, self._broker.topic_id(source.topic)
+        found = committed.get(source)
+        if found is None or names_another_topic(found.metadata, cluster, topic_id, source.partition, found.offset):
             commit_first(self._broker, self._group, {source: self._broker.log(source).begin})
         start = committed[source]
-        self.owned[source] = Owned(number, start.offset)
-        return Assignment(number, start, self._broker.cluster, self._broker.topic_id(source.topic))
+        self.owned[source] = Owned(number, start.offset, topic_id)
+        return Assignment(number, start, cluster, topic_id)
 
     def _marked(self) -> None:
         self._awaiting = False
@@ -131,6 +135,7 @@ class Holdings:
         self._waking = False
         if not self.open or not self._connection.reaches:
             return
+        self._begin_anew()
         batch: list[Record] = []
         for source, owned in self.owned.items():
             if owned.paused or not self._broker.has(source):
@@ -145,6 +150,19 @@ class Holdings:
         if batch and self.listener is not None:
             self.wake()
             self.listener.arrived(batch)
+
+    def _begin_anew(self) -> None:
+        """With topics that were deleted and made again."""
+        gone = [
+            source
+            for source, owned in self.owned.items()
+            if self._broker.has(source) and self._broker.topic_id(source.topic) != owned.topic_id
+        ]
+        if gone:
+            self.forget(gone)
+            if self.listener is not None:
+                self.listener.lost(gone)
+            self.take(gone)
 
 
 def _under(record: Record, number: int) -> Record:

@@ -2,9 +2,10 @@
 
 from worker.adapters.kafka.admin import Topics
 from worker.adapters.kafka.group_start import GroupStart
+from worker.adapters.kafka.metadata_limit import metadata_limit
 from worker.adapters.kafka.properties import session_timeout
 from worker.adapters.kafka.sink import KafkaSink
 from worker.adapters.kafka.source import KafkaSource
 from worker.adapters.kafka.transactional_sink import TransactionalSink
 
-__all__ = ["GroupStart", "KafkaSink", "KafkaSource", "Topics", "TransactionalSink", "session_timeout"]
+__all__ = ["GroupStart", "KafkaSink", "KafkaSource", "Topics", "TransactionalSink", "metadata_limit", "session_timeout"]

@@ -5,36 +5,25 @@ import logging
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
 from worker.adapters.kafka.bridge import CommandQueue, LoopListener
 from worker.adapters.kafka.clients import Log, error_of, open_consumer
 from worker.adapters.kafka.commits import OffsetCommits
+from worker.adapters.kafka.fetching import POLL_SECONDS, Fetching
 from worker.adapters.kafka.lookups import committed_positions
 from worker.adapters.kafka.places import Places
-from worker.adapters.kafka.records import is_member, judge, partition_of, record_of
+from worker.adapters.kafka.records import is_member
 from worker.adapters.kafka.starts import Starts, stable_positions
+from worker.adapters.kafka.topic_watch import TopicWatch
 from worker.errors import CommitAborted, StartError
-from worker.model import Membership, Position, Record, TopicPartition
+from worker.model import Membership, Position, TopicPartition
 
-# how long a command waits at most for a poll that finds nothing; 100 wake-ups a second cost under 1 % of a core
-_POLL_SECONDS: Final = 0.01
-_ROUND_RECORDS: Final = 1_000
-_ROUND_BYTES: Final = 4 * 1024 * 1024
 _CONFIRM_SECONDS: Final = 0.5
 _COMMITTED_SECONDS: Final = 0.5
-_WAKE_SECONDS: Final = 0.1
-_WAKE_PARTITIONS: Final = 8
-
-
-@dataclass(slots=True)
-class _Owned:
-    number: int
-    next_offset: int
 
 
 class Member:
@@ -58,13 +47,14 @@ class Member:
         self._log = log
         self._revoke_timeout = revoke_timeout
         self._numbers: Iterator[int] = itertools.count(1)
-        self._owned: dict[TopicPartition, _Owned] = {}
         self._commits = OffsetCommits()
         self._starts = Starts(self._commits, places, log)
+        self._watch = TopicWatch(places, log)
         self._stopping = False
         self._left = False
         self._handled, self.turned = True, time.monotonic()
         self._consumer: Consumer = open_consumer(properties, log, on_commit=self._commits.answered)
+        self._fetching = Fetching(self._consumer, self._watch, log)
 
     def run(self) -> None:
         """Join, fetch until `stop`, hand everything back and leave. Raises StartError where it cannot go on."""
@@ -77,7 +67,7 @@ class Member:
                     self._turn()
             finally:
                 # after a failure too: outcomes that are ready need not be paid for again
-                self._hand_back(tuple(self._owned))
+                self._hand_back(self._fetching.owned)
         except KafkaException as problem:
             raise StartError(f"the Kafka consumer failed: {error_of(problem).str()}") from problem
         finally:
@@ -91,29 +81,19 @@ class Member:
         self._stopping = True
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
-        """Drops what librdkafka has fetched of these already; it is fetched again after `resume`."""
-        self._consumer.pause(self._client_side(partitions))
+        """See `Fetching`."""
+        self._fetching.pause(partitions)
 
     def resume(self, partitions: Collection[TopicPartition]) -> None:
-        """Fetch these.
-
-        librdkafka's thread of a broker sleeps for up to a second while every partition there is paused, and a resume does
-        not wake it (measured: 0.25 to 0.9 s until the next record); a question sent to that broker does (1 to 25 ms).
-        """
-        resumed = self._client_side(partitions)
-        self._consumer.resume(resumed)
-        for partition in resumed[:_WAKE_PARTITIONS]:
-            try:
-                self._consumer.get_watermark_offsets(partition, timeout=_WAKE_SECONDS)
-            except KafkaException:
-                return
+        """See `Fetching`."""
+        self._fetching.resume(partitions)
 
     def snapshot(self) -> Membership:
         """Raises CommitAborted outside a group."""
         metadata = self._consumer.consumer_group_metadata()
         if not is_member(metadata):
             raise CommitAborted("this worker is in no consumer group at the moment")
-        return Membership(metadata, {source: owned.number for source, owned in self._owned.items()})
+        return Membership(metadata, self._fetching.numbers)
 
     def commit(self, positions: Mapping[TopicPartition, Position], membership: Membership, done: Future[None]) -> None:
         """Start the commit of those partitions that are owned under the same number as in `membership`. Raises
@@ -128,9 +108,9 @@ class Member:
             raise CommitAborted("all partitions of the commit have gone to another worker")
         self._commits.add(kept, done)
 
-    def positions(self) -> dict[TopicPartition, int]:
+    def positions(self) -> Mapping[TopicPartition, int]:
         """The next offset of each owned partition."""
-        return {source: owned.next_offset for source, owned in self._owned.items()}
+        return self._fetching.positions
 
     def committed(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """What the group has committed, of anybody's partitions. Blocks for half a second at most. Raises StartError."""
@@ -148,55 +128,28 @@ class Member:
         self._commits.advance(self._consumer)
         if not self._handled:
             # one round at a time: a slow event loop must not pile up records, and its pauses come first
-            self._commands.serve(_POLL_SECONDS)
+            self._commands.serve(POLL_SECONDS)
             return
-        records = [record for record in self._round() if self._is_current(record)]
+        self._look_after_topics()
+        records = self._fetching.round()
         if records:
             self._handled = False
             self._listener.arrived(records, self._wake)
         resolved = self._starts.resolve(self._consumer)
         if resolved:
             for source, assignment in resolved.items():
-                self._owned[source] = _Owned(assignment.number, assignment.start.offset)
+                self._fetching.own(source, assignment.number, assignment.start.offset)
             self._listener.assigned(resolved)
 
-    def _round(self) -> list[Record]:
-        """Everything the client holds ready, up to a bound."""
-        records: list[Record] = []
-        size = 0
-        message = self._consumer.poll(_POLL_SECONDS)
-        while message is not None:
-            record = self._taken(message)
-            if record is not None:
-                records.append(record)
-                size += record.size
-            if len(records) >= _ROUND_RECORDS or size >= _ROUND_BYTES:
-                break
-            message = self._consumer.poll(0)
-        return records
-
-    def _taken(self, message: Message) -> Record | None:
-        source = partition_of(message)
-        owned = self._owned.get(source)
-        error = message.error()
-        if error is not None:
-            if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-                if owned is not None:
-                    # the end lies behind transaction markers, which yield no record
-                    owned.next_offset = max(owned.next_offset, message.offset() or 0)
-            else:
-                judge(error, source, message.offset(), self._log)
-            return None
-        # what lies below the position was fetched before a seek took effect
-        if owned is None or (message.offset() or 0) < owned.next_offset:
-            return None
-        record = record_of(message, source, owned.number)
-        owned.next_offset = record.offset + 1
-        return record
-
-    def _is_current(self, record: Record) -> bool:
-        owned = self._owned.get(record.source)
-        return owned is not None and owned.number == record.assignment
+    def _look_after_topics(self) -> None:
+        """Begin anew with topics that were made anew. Nothing more is committed of the old: it would stand on the new."""
+        changed = self._watch.look({source.topic for source in self._fetching.owned})
+        gone = tuple(source for source in self._fetching.owned if source.topic in changed)
+        if gone:
+            self._forget(gone)
+            self._consumer.pause([ClientPartition(*source) for source in gone])
+            self._listener.lost(gone)
+            self._expect(gone)
 
     def _wake(self) -> None:
         """Called on the event loop when a round has been handled: queued behind the pauses that came of it."""
@@ -207,7 +160,7 @@ class Member:
 
     def _on_assign(self, consumer: Consumer, partitions: list[ClientPartition]) -> None:
         sources = [TopicPartition(partition.topic, partition.partition) for partition in partitions]
-        self._starts.expect({source: next(self._numbers) for source in sources})
+        self._expect(sources)
         for partition in partitions:
             # else the client looks the offset up itself, and fails for a partition that has none
             partition.offset = OFFSET_BEGINNING
@@ -223,7 +176,7 @@ class Member:
 
     def _on_lost(self, consumer: Consumer, partitions: list[ClientPartition]) -> None:
         sources = [TopicPartition(partition.topic, partition.partition) for partition in partitions]
-        lost = [source for source in sources if source in self._owned]
+        lost = [source for source in sources if source in self._fetching.owned]
         self._forget(sources)
         if lost:
             self._listener.lost(lost)
@@ -231,7 +184,8 @@ class Member:
 
     def _hand_back(self, sources: Collection[TopicPartition]) -> None:
         """Let the listener finish with partitions, while its commands are served, for a bounded time."""
-        told = tuple(source for source in sources if source in self._owned)
+        owned = self._fetching.owned
+        told = tuple(source for source in sources if source in owned)
         if not told:
             return
         deadline = time.monotonic() + self._revoke_timeout
@@ -241,16 +195,17 @@ class Member:
             self.turned = time.monotonic()
             self._commits.advance(self._consumer)
             self._commits.confirm(self._consumer, min(_CONFIRM_SECONDS, left))
-            self._commands.serve(min(_POLL_SECONDS, left))
+            self._commands.serve(min(POLL_SECONDS, left))
         if not revoked.done():
             revoked.cancel()
             names = ", ".join(map(str, told))
             self._log(logging.WARNING, f"{names} given back after {self._revoke_timeout:g} s with records in flight")
 
-    def _forget(self, sources: Collection[TopicPartition]) -> None:
-        for source in sources:
-            self._owned.pop(source, None)
-            self._starts.drop(source)
+    def _expect(self, sources: Collection[TopicPartition]) -> None:
+        self._starts.expect({source: next(self._numbers) for source in sources})
+        self._watch.renew()
 
-    def _client_side(self, partitions: Collection[TopicPartition]) -> list[ClientPartition]:
-        return [ClientPartition(*source) for source in partitions if source in self._owned]
+    def _forget(self, sources: Collection[TopicPartition]) -> None:
+        self._fetching.disown(sources)
+        for source in sources:
+            self._starts.drop(source)

@@ -1,15 +1,15 @@
 """Which cluster this is, and which ids its topics have: a topic deleted and made again keeps its name only."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException, TopicCollection
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, TopicDescription  # type: ignore[attr-defined]
 
-from worker.adapters.kafka.clients import Log, open_admin
+from worker.adapters.kafka.clients import Log, error_of, open_admin
 from worker.adapters.kafka.properties import admin_properties
 from worker.errors import StartError
 from worker.settings.sections import KafkaSettings
@@ -31,6 +31,11 @@ class _Asked:
     not_before: float = field(default=0.0)
 
 
+def is_embedded(cluster: str) -> bool:
+    """Whether a cluster of this id is librdkafka's mock."""
+    return cluster.startswith(_EMBEDDED)
+
+
 class Places:
     """Asks for ids, and asks again until there is an answer: an error or a time-out never means that there is no id.
 
@@ -44,13 +49,25 @@ class Places:
         self._cluster = ""
         self._asked: dict[str, _Asked] = {}
         self._ids: dict[str, str] = {}
+        self._last: dict[str, str] = {}
+        self._replaced: set[str] = set()
 
-    def renew(self, topics: Collection[str]) -> None:
-        """Forget what is known of these, and of the cluster: partitions of theirs were assigned."""
+    def renew(self, topics: Collection[str], after: float = 0.0) -> None:
+        """Forget what is known of these, and of the cluster: partitions of theirs were assigned. `after`: seconds until they are
+        asked for."""
         self._cluster = ""
         for topic in topics:
-            self._ids.pop(topic, None)
-            self._asked[topic] = _Asked()
+            if topic in self._ids:
+                self._last[topic] = self._ids.pop(topic)
+            self._asked[topic] = _Asked(not_before=time.monotonic() + after)
+
+    def replaced(self, topic: str) -> bool:
+        """Whether the topic was found with another id than before."""
+        return topic in self._replaced
+
+    def lasting(self, topic: str) -> bool:
+        """Whether the topic is known to have no id that could change."""
+        return self._ids.get(topic) == topic
 
     def of(self, topic: str) -> tuple[str, str] | None:
         """Cluster id and topic id; None: not known yet."""
@@ -70,8 +87,10 @@ class Places:
             except KafkaException:
                 return
         for topic, asked in tuple(self._asked.items()):
-            found = topic if self._cluster.startswith(_EMBEDDED) else self._answer(topic, asked)
+            found = topic if is_embedded(self._cluster) else self._answer(topic, asked)
             if found:
+                if self._last.get(topic, found) != found:
+                    self._replaced.add(topic)
                 self._ids[topic] = found
                 del self._asked[topic]
 
@@ -85,28 +104,36 @@ class Places:
             self.look(consumer)
             time.sleep(_LOOK_SECONDS)
 
+    def ask(self, topics: Collection[str]) -> "Mapping[str, Future[TopicDescription]]":
+        """Ask for the ids of these, in one request. `id_in` reads the answers."""
+        if self._admin is None:
+            self._admin = open_admin(admin_properties(self._settings), self._log)
+        try:
+            return self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=_TOPIC_SECONDS)
+        except KafkaException as problem:
+            failed: Future[TopicDescription] = Future()
+            failed.set_exception(problem)
+            return dict.fromkeys(topics, failed)
+
     def _answer(self, topic: str, asked: _Asked) -> str:
         """The id, or nothing yet."""
         now = time.monotonic()
         if asked.future is None:
             if now >= asked.not_before:
-                asked.future = self._question(topic)
+                asked.future = self.ask((topic,))[topic]
             return ""
         if not asked.future.done():
             return ""
-        try:
-            found = asked.future.result()
-        except KafkaException:
+        found = id_in(asked.future, topic)
+        if not found:
             self._asked[topic] = _Asked(not_before=now + _AGAIN_SECONDS)
-            return ""
-        return topic if str(found.topic_id) == _NO_ID else str(found.topic_id)
+        return found or ""
 
-    def _question(self, topic: str) -> "Future[TopicDescription]":
-        if self._admin is None:
-            self._admin = open_admin(admin_properties(self._settings), self._log)
-        try:
-            return self._admin.describe_topics(TopicCollection([topic]), request_timeout=_TOPIC_SECONDS)[topic]
-        except KafkaException as problem:
-            failed: Future[TopicDescription] = Future()
-            failed.set_exception(problem)
-            return failed
+
+def id_in(answer: "Future[TopicDescription]", topic: str) -> str | None:
+    """The id in an answer that is done; empty: there is no such topic; None: that cannot be told at the moment."""
+    try:
+        found = str(answer.result().topic_id)
+    except KafkaException as problem:
+        return "" if error_of(problem).code() == KafkaError.UNKNOWN_TOPIC_OR_PART else None
+    return topic if found == _NO_ID else found

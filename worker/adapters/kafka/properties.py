@@ -26,6 +26,7 @@ _FIXED: Final[Mapping[str, str]] = {
     "queuing.strategy": _NO_LOSS,
     "delivery.report.only.error": "every delivery report is waited for",
     "enable.partition.eof": "positions behind transaction markers are known by it",
+    "fetch.error.backoff.ms": "a topic made anew is noticed in that time",
     "partition.assignment.strategy": "rebalances are handled the cooperative way",
     "bootstrap.servers": "it has a setting of its own: WORKER_KAFKA__BOOTSTRAP_SERVERS",
     "metadata.broker.list": "it has a setting of its own: WORKER_KAFKA__BOOTSTRAP_SERVERS",
@@ -37,7 +38,7 @@ _CONSUMER_ONLY: Final = frozenset({
     "group.remote.assignor", "coordinator.query.interval.ms", "max.poll.interval.ms", "auto.commit.interval.ms",
     "queued.min.messages", "queued.max.messages.kbytes", "fetch.wait.max.ms", "fetch.queue.backoff.ms",
     "fetch.message.max.bytes", "max.partition.fetch.bytes", "fetch.max.bytes", "fetch.min.bytes",
-    "fetch.error.backoff.ms", "offset.store.method", "check.crcs", "max.poll.records", "offset.store.path",
+    "offset.store.method", "check.crcs", "max.poll.records", "offset.store.path",
     "offset.store.sync.interval.ms", "consume.callback.max.messages",
 })  # fmt: skip
 _PRODUCER_ONLY: Final = frozenset({

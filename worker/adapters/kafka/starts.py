@@ -7,17 +7,18 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
-from worker.adapters.kafka.clients import Log
+from worker.adapters.kafka.clients import Log, error_of
 from worker.adapters.kafka.commits import OffsetCommits, positions_of
 from worker.adapters.kafka.places import Places
-from worker.core.takeover import first_metadata
+from worker.core.takeover import first_metadata, names_another_topic
 from worker.model import Assignment, Position, TopicPartition
 
 _READ_SECONDS: Final = 0.5
 _PATIENCE_SECONDS: Final = 60.0
+_DOUBT_SECONDS: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -25,6 +26,7 @@ class _Expected:
     number: int
     since: float
     warned: bool = False
+    doubted: bool = False
     initial: Future[None] | None = None
 
 
@@ -40,6 +42,7 @@ class Starts:
         self._monotonic = monotonic
         self._expected: dict[TopicPartition, _Expected] = {}
         self._all_at_once = True
+        self._announced: set[str] = set()
 
     def expect(self, numbers: Mapping[TopicPartition, int]) -> None:
         """Partitions were assigned under these numbers."""
@@ -62,7 +65,13 @@ class Starts:
             place = self._places.of(source.topic)
             if place is None:
                 continue
-            if start.offset < 0:
+            void = start.offset >= 0 and names_another_topic(start.metadata, *place, source.partition, start.offset)
+            if void and not self._expected[source].doubted:
+                self._doubt(source.topic)
+                continue
+            if void or self._places.replaced(source.topic):
+                self._announce(source.topic, place[1])
+            if void or start.offset < 0:
                 self._expected[source].initial = self._commit_beginning(consumer, source, *place)
             elif self._sought(consumer, source, start.offset):
                 resolved[source] = Assignment(self._expected.pop(source).number, start, *place)
@@ -93,18 +102,32 @@ class Starts:
             alone.update(found)
         return alone
 
+    def _doubt(self, topic: str) -> None:
+        """Ask for its id again: a broker may be behind the others."""
+        for source, expected in self._expected.items():
+            expected.doubted = expected.doubted or source.topic == topic
+        self._places.renew((topic,), _DOUBT_SECONDS)
+
+    def _announce(self, topic: str, topic_id: str) -> None:
+        if topic_id not in self._announced:
+            self._announced.add(topic_id)
+            self._log(logging.WARNING, f"topic {topic} was made anew: read from its beginning")
+
     def _sought(self, consumer: Consumer, source: TopicPartition, offset: int) -> bool:
+        start = ClientPartition(*source, offset)
         try:
-            consumer.seek(ClientPartition(*source, offset))
-        except KafkaException:
-            return False
+            consumer.seek(start)
+        except KafkaException as problem:
+            # librdkafka has given up a partition whose topic was missing for a while, and takes it up by an assignment only
+            return error_of(problem).code() == KafkaError._STATE and _assigned_again(consumer, start)  # noqa: SLF001
         return True
 
     def _commit_beginning(
         self, consumer: Consumer, source: TopicPartition, cluster: str, topic_id: str
     ) -> Future[None] | None:
-        """A partition without offset appeared after the group's first start (`group_start` has served all others): all
-        of it is to be read. That it begins there is committed first; the next reading shows whether that came to stand."""
+        """A partition without offset appeared after the group's first start (`group_start` has served all others), or its offset
+        is one of a topic that had this name before: all of it is to be read. That it begins there is committed first; the next
+        reading shows whether that came to stand."""
         try:
             watermarks = consumer.get_watermark_offsets(ClientPartition(*source), timeout=_READ_SECONDS)
         except KafkaException:
@@ -121,12 +144,23 @@ class Starts:
             waited = self._monotonic() - expected.since
             if waited > _PATIENCE_SECONDS and not expected.warned:
                 expected.warned = True
-                what = "committed offset" if self._places.of(source.topic) else "topic's id"
+                what = f"the committed offset of {source}"
+                advice = "look for a hanging transaction with kafka-transactions.sh find-hanging"
+                if not self._places.of(source.topic):
+                    what, advice = f"the id of topic {source.topic}", "look whether it still exists"
                 self._log(
-                    logging.ERROR,
-                    f"the {what} of {source} has not been readable for {waited:.0f} s: if the brokers are well, "
-                    "look for a hanging transaction with kafka-transactions.sh find-hanging",
+                    logging.ERROR, f"{what} has not been readable for {waited:.0f} s: if the brokers are well, {advice}"
                 )
+
+
+def _assigned_again(consumer: Consumer, start: ClientPartition) -> bool:
+    try:
+        consumer.incremental_unassign([start])
+        consumer.incremental_assign([start])
+        consumer.pause([start])
+    except KafkaException:
+        return False
+    return True
 
 
 def stable_positions(consumer: Consumer, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Position]:
