@@ -43,7 +43,7 @@ STALLED = 60.0
 class Ports:
     """What a worker stands on. `partition_count`: all partitions of the input topics, whoever owns them. `session_timeout`: the
     group's, in seconds; it has to be the same in all workers of the group. `metadata_limit`: characters that brokers take with an
-    offset, as far as they tell; a smaller one is learned."""
+    offset, as far as they tell; a smaller one is learned. `bare_schema`: names the schema that bare records are read by."""
 
     source: Source
     sink: Sink
@@ -54,6 +54,7 @@ class Ports:
     partition_count: int
     session_timeout: float = 15.0
     metadata_limit: int = 4096
+    bare_schema: str = ""
 
 
 class Worker:
@@ -69,22 +70,17 @@ class Worker:
         cap = lease_cap(ports.session_timeout)
         strict = guarantees.on_unknown_submit is OnUnknownSubmit.DEAD_LETTER
         discard = guarantees.on_unreadable_ledger is OnUnreadableLedger.DISCARD
-        self._partitions = Partitions(job_of(api), cap, ports.metadata_limit, discard=discard, strict=strict)
+        self._partitions = Partitions(
+            job_of(api, settings.input, ports.bare_schema), cap, ports.metadata_limit, discard=discard, strict=strict
+        )
         self._leasehold = Leasehold(Lease(cap), clock, observer)
         pace = Pace(clock.monotonic(), settings.pace.requests_per_minute)
         self._gate = Gate(pace, ports.api, clock, observer, chance)
         outbox = Outbox(self._partitions)
         self._commit = Commit(
-            ports.source,
-            ports.sink,
-            self._partitions,
-            outbox,
-            self._leasehold,
-            clock,
-            observer,
-            limits.commit_interval,
+            ports.source, ports.sink, self._partitions, outbox, self._leasehold, clock, observer, limits.commit_interval
         )
-        recall = Recall(self._partitions, self._commit.recorded, guarantees.on_unknown_submit)
+        recall = Recall(self._partitions, self._commit.recorded, self._commit.want, guarantees.on_unknown_submit)
         submit = Submit(
             ports.api,
             self._gate,
@@ -126,6 +122,7 @@ class Worker:
             ordering=guarantees.ordering,
             drain=guarantees.drain,
         )
+        recall.when_survived = self._consume.suspect_survived
         submit.when_answered = self._consume.look_again
         self._commit.when_settled = self._consume.admit_more
         self._leasehold.renew = self._commit.urge

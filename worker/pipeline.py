@@ -66,14 +66,17 @@ class Pipeline:
         try:
             known = await self._recall(record)
             if record.value is None:
+                self._recall.survived(record)
                 self._is_newest(record)
                 outcome = self._publish.tombstone(record)
             else:
                 event = await self._decode(record, record.value)
+                self._recall.survived(record)
                 self._is_newest(record)
                 outcome = await self._embed(record, event, known)
             outcome = await self._commit(record, outcome)
         except (Rejected, MessageRefused) as error:
+            self._recall.survived(record)
             outcome = await self._dead_letter(record, as_rejected(error), event)
         self._observer.notice(Ended(record, outcome.kind, outcome.reason, self._clock.monotonic() - started))
 

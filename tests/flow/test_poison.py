@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from tests.flow.harness import DEAD, House, copies, headers_of, in_house
+from worker.errors import Refused
 from worker.model import Record
 from worker.notices import Recalled, Submitted
 
@@ -189,6 +190,39 @@ def test_a_worker_that_works_one_by_one_and_is_stopped_in_order_condemns_nobody(
             worker = house.start()
         await house.until(lambda: house.lag() == 0, 1200.0)
         assert (len(house.vectors()), house.reasons()) == (5, {})
+        assert set(house.api.posts.values()) == {1}
+
+    in_house(test, partitions=1)
+
+
+def test_a_worker_that_loses_its_session_again_and_again_during_an_outage_condemns_nobody() -> None:
+    async def test(house: House) -> None:
+        house.start()
+        await house.clock.sleep(5.0)
+        house.api.down = lambda: Refused(503, "down", is_json=False)
+        for n in range(5):
+            house.produce(f"{n}", key=f"k{n}")
+        await house.clock.sleep(60.0)
+        for _ in range(7):
+            await house.broker.expel(house.workers[0].source)
+            await house.clock.sleep(120.0)
+        house.api.down = None
+        await house.until(lambda: house.lag() == 0, 3600.0)
+        assert (len(house.vectors()), house.reasons()) == (5, {})
+
+    in_house(test, partitions=1)
+
+
+def test_a_slow_job_over_which_the_session_is_lost_six_times_condemns_nobody() -> None:
+    async def test(house: House) -> None:
+        house.api.latency = 500.0
+        house.produce("t", key="k")
+        house.start()
+        for _ in range(6):
+            await house.clock.sleep(60.0)
+            await house.broker.expel(house.workers[0].source)
+        await house.until(lambda: house.lag() == 0, 3600.0)
+        assert (len(house.vectors()), house.reasons()) == (1, {})
         assert set(house.api.posts.values()) == {1}
 
     in_house(test, partitions=1)

@@ -1,10 +1,11 @@
 """After a crash the ledger says of each record where its journey goes on; there is no other recovery."""
 
+import json
 from collections import deque
 
 import pytest
 
-from tests.flow.harness import House, copies, in_house
+from tests.flow.harness import INPUT, House, copies, in_house
 from worker.errors import Refused
 from worker.model import TopicPartition
 from worker.notices import Recalled
@@ -218,5 +219,20 @@ def test_what_a_new_owner_knows_is_told() -> None:
                 problem=None,
             ),
         ]
+
+    in_house(test, partitions=1)
+
+
+def test_a_job_for_another_text_of_the_record_is_not_followed_when_a_deploy_reads_it_differently() -> None:
+    async def test(house: House) -> None:
+        house.api.latency = 30.0
+        house.broker.publish(INPUT, b"k", json.dumps({"text": "short", "body": "a much longer body"}).encode())
+        worker = house.start()
+        await house.until(lambda: len(house.recorded()) == 1, 10.0)
+        await house.stop_one(worker)
+        house.start(WORKER_INPUT__TEXT="{text} {body}")
+        await house.until(lambda: house.lag() == 0, 600.0)
+        assert house.api.posts["short a much longer body"] == 1
+        assert len(house.vectors()) == 1
 
     in_house(test, partitions=1)

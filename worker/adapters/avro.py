@@ -43,6 +43,12 @@ class AvroCodec:
             )
         self._output_header = _MARKER + _checked_output(output_schema).fingerprint
 
+    @property
+    def bare_schema(self) -> str:
+        """The fingerprint (hex) of the schema that bare records are read by; "" where there is no such schema. A record in
+        single-object encoding names its own."""
+        return next(iter(self._readers)).hex() if self._only_reader else ""
+
     def require_fields(self, names: Collection[str]) -> None:
         """Raises ConfigurationError where no input schema has all these fields: every event would become a dead letter."""
         if not any(fields.issuperset(names) for fields in self._fields):

@@ -70,7 +70,16 @@ async def open_ports(
         raise
     partition_count = sum(counts[name] for name in settings.topics.input)
     return Ports(
-        source, sink, codec, api, clock, observer, partition_count, session_timeout=patience, metadata_limit=limit
+        source,
+        sink,
+        codec,
+        api,
+        clock,
+        observer,
+        partition_count,
+        session_timeout=patience,
+        metadata_limit=limit,
+        bare_schema=codec.bare_schema,
     )
 
 

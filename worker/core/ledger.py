@@ -21,13 +21,13 @@ from typing import NamedTuple
 
 from worker.core.offset_runs import OffsetRuns, Run
 from worker.model import Job, Reason
-from worker.settings.sections import ApiSettings, OnUnknownSubmit
+from worker.settings.sections import ApiSettings, InputSettings, OnUnknownSubmit
 
 FINGERPRINT_BYTES = 6
 """Of names in a ledger (48 bits). They tell apart the few clusters, topics and configurations that one operator has, not an
 attacker's: two of them are confused with a probability of 2^-48 a pair, and partition and offset would have to agree too."""
 
-_CRASHED_AGAIN = "the worker ended abruptly, twice, while this record alone was in work"
+_CRASHED_AGAIN = "the worker ended abruptly, again, while it was decoding this record alone"
 _UNKNOWN = (
     "the worker ended after a submit may have started and before its answer was recorded: it may have been billed"
 )
@@ -140,9 +140,11 @@ def job_fingerprint(
     return fingerprint(model, origin, repr(output_dimensionality), repr(task_type), extra)
 
 
-def job_of(api: ApiSettings) -> bytes:
-    """The `job_fingerprint` of a worker with these settings."""
-    extra = json.dumps({"text_field": api.text_field, **api.extra}, sort_keys=True)
+def job_of(api: ApiSettings, read: InputSettings, bare_schema: str) -> bytes:
+    """The `job_fingerprint` of a worker with these settings: what is asked of the API, and what makes the text of a record: a job
+    for another text must not be taken for this one's. `bare_schema`: names the schema of bare records."""
+    text = {"text": read.text, "format": read.format, "schema": bare_schema}
+    extra = json.dumps([api.text_field, text, api.extra], sort_keys=True)
     return job_fingerprint(api.model, api.base_url, api.output_dimensionality, api.task_type, extra)
 
 

@@ -43,6 +43,10 @@ class InWork:
 
         task.add_done_callback(done)
 
+    def not_alone_any_more(self) -> None:
+        """The one that works alone has done what makes it dangerous."""
+        self._alone = None
+
     def crash(self, error: BaseException) -> None:
         """The worker ends for a bug."""
         if not self.crashed.done():

@@ -55,6 +55,7 @@ class Consume:
         self._ordered = ordering is Ordering.KEY
         self._waits_for_jobs = drain is Drain.WAIT
         self._in_work = InWork()
+        self.look_again = self._in_work.look_again  # for who has had an answer to a POST
         self._bytes = 0
         self._open = True
         self._drained = False
@@ -141,9 +142,10 @@ class Consume:
             partition = min(ready, key=lambda partition: partition.in_flight)
             self._start(partition, partition.backlog.popleft())
 
-    def look_again(self) -> None:
-        """A POST was answered."""
-        self._in_work.look_again()
+    def suspect_survived(self) -> None:
+        """What was taken up alone has been decoded: go on."""
+        self._in_work.not_alone_any_more()
+        self._take_up()
 
     def _close(self, partitions: Collection[TopicPartition]) -> None:
         """Start nothing more there, and no POST. Who has no job yet is left to the next owner, who can take it up without paying
@@ -212,10 +214,8 @@ class Consume:
     def _startable(self, partition: Partition) -> bool:
         if self._in_work.one_works_alone or not may_start(partition, self._limits, self._partitions.record_limit):
             return False
-        if partition.next_is_suspect:
-            return not self._in_work  # should the worker crash, this one alone was in work
         # while halted one record is enough, it is the probe; but jobs of earlier owners run and are paid
-        return not self._gate.halted or not self._in_work or partition.next_is_inherited
+        return not self._gate.halted or not self._in_work or partition.next_is_inherited or partition.next_is_suspect
 
     def _start(self, partition: Partition, record: Record) -> None:
         partition.forget(partition.offsets.started(record.offset))

@@ -4,7 +4,7 @@ not below the committed offset, and there is no other path."""
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from worker.core.ledger import Follow, GiveUp, Start, claimed, resume
+from worker.core.ledger import Follow, GiveUp, Start, claimed, resume, unclaimed
 from worker.core.partitions import Partitions
 from worker.errors import Rejected
 from worker.model import Record, TopicPartition
@@ -12,17 +12,21 @@ from worker.settings.sections import OnUnknownSubmit
 
 
 class Recall:
-    """Tells where the journey of a record goes on. `recorded` waits until a partition's marks are committed."""
+    """Tells where the journey of a record goes on. `recorded` waits until a partition's marks are committed;
+    `changed` is told that there is a new one."""
 
     def __init__(
         self,
         partitions: Partitions,
         recorded: Callable[[TopicPartition], Awaitable[None]],
+        changed: Callable[[], None],
         on_unknown_submit: OnUnknownSubmit,
     ) -> None:
         self._partitions = partitions
         self._recorded = recorded
+        self._changed = changed
         self._on_unknown_submit = on_unknown_submit
+        self.when_survived: Callable[[], None] = lambda: None
 
     def is_finished(self, record: Record) -> bool:
         """Whether its outcome stands already: then there is nothing to do, not even decode."""
@@ -32,7 +36,8 @@ class Recall:
     async def __call__(self, record: Record) -> Follow | Start:
         """A job to follow, or the attempt to start with. Raises Rejected where nothing may be tried any more.
 
-        A suspect (see `takeover.suspects`) is claimed first: should the worker crash over it, the next one knows.
+        A suspect (see `takeover.suspects`) is claimed first: should the worker crash over it, the next one knows. `survived` has
+        to follow.
         """
         partition = self._partitions.of(record)
         if partition is None:
@@ -47,3 +52,14 @@ class Recall:
                 await self._recorded(record.source)
             return found
         raise asyncio.CancelledError  # finished: consume takes up no such record
+
+    def survived(self, record: Record) -> None:
+        """The record has been decoded, or never needs to be: it is no suspect any more. From here on it only waits for the API,
+        and whatever ends the worker meanwhile is not its fault."""
+        partition = self._partitions.of(record)
+        if partition is None or record.offset not in partition.suspected:
+            return
+        partition.suspected.discard(record.offset)
+        partition.set_mark(record.offset, unclaimed(partition.mark(record.offset)))
+        self._changed()
+        self.when_survived()
