@@ -1,6 +1,7 @@
 """How much goes into one batch, and how often batches go."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from worker.model import Message
 
@@ -17,15 +18,17 @@ _OF_LEASE = 0.25
 """The interval between commits is at most this fraction of the lease (rule 9)."""
 
 
-def fitting(messages: Iterable[Message | None]) -> int:
-    """How many of these, in their order, go into one batch: at least one; a large one alone. None: an outcome without message."""
+def fitting(messages: Iterable[Message | None], refused: Mapping[str, int] = MappingProxyType({})) -> int:
+    """How many of these, in their order, go into one batch: at least one; a large one alone. None: an outcome without message.
+    `refused`: by topic, from how many bytes on its brokers have refused a message: such a one counts as large."""
     size = count = 0
     for count, message in enumerate(messages):
         added = message_bytes(message)
         size += added
-        if added >= LARGE_BYTES and not count:
+        large = message is not None and added >= min(LARGE_BYTES, refused.get(message.topic, LARGE_BYTES))
+        if large and not count:
             return 1
-        if count and (added >= LARGE_BYTES or size > BATCH_BYTES):
+        if count and (large or size > BATCH_BYTES):
             return count
     return count + 1
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from worker.core.batching import fitting
+from worker.core.batching import fitting, message_bytes
 from worker.core.partitions import Partition, Partitions
 from worker.errors import MessageRefused
 from worker.model import Outcome, OutcomeKind, Record, TopicPartition
@@ -35,6 +35,7 @@ class Outbox:
         self._waiting: dict[tuple[int, int], Ready] = {}
         self._ready: list[Ready] = []
         self._published: list[Ready] = []
+        self._refused: dict[str, int] = {}
 
     async def put(self, record: Record, outcome: Outcome, tell: Callable[[], None]) -> Outcome:
         """Wait until the outcome is committed; returns what was committed in the end. Raises MessageRefused. `tell` is called
@@ -81,7 +82,7 @@ class Outbox:
         """The outcomes of the next batch, oldest first, and whether others are ready besides. `topic`: only those that go there
         ("": those that go nowhere) and do not overtake an older one of their key; None: all."""
         ready = self._ready if topic is None else self._apart(topic)
-        chosen = list(self._published) or ready[: fitting(ready.outcome.message for ready in ready)]
+        chosen = list(self._published) or ready[: fitting((ready.outcome.message for ready in ready), self._refused)]
         return chosen, len(self._published) + len(ready) > len(chosen)
 
     def stands(self, committed: Sequence[Ready]) -> None:
@@ -104,6 +105,8 @@ class Outbox:
         """Take refused messages out and tell those who wait for them; the others stay."""
         self._take_out(refused)
         for ready in refused:
+            size = message_bytes(ready.outcome.message)
+            self._refused[topic_of(ready)] = min(size, self._refused.get(topic_of(ready), size))
             if not ready.committed.done():
                 ready.committed.set_exception(MessageRefused(detail, ()))
 

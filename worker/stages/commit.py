@@ -18,6 +18,9 @@ from worker.ports import Clock, Observer, Sink, Source
 LONGEST_PAUSE = 5.0
 """Most seconds between two tries to commit."""
 
+LEDGERS_AT_ONCE = 64
+"""Ledgers in one batch, besides those of the partitions that its outcomes touch: brokers take one megabyte of offsets at once."""
+
 LEDGERS = ""
 """In place of a topic: outcomes that have no message, and ledgers."""
 
@@ -160,7 +163,7 @@ class Commit:
             return True
         self._outbox.keep_owned(membership.owned)
         chosen, more = self._outbox.choose(part)
-        attempt = self._attempt(chosen, membership)
+        attempt, left = self._attempt(chosen, membership)
         if not attempt.positions:
             return False
         messages = [ready.outcome.message for ready in attempt.carried if ready.outcome.message]
@@ -169,6 +172,8 @@ class Commit:
         except MessageRefused as error:
             self._failed(attempt, error.published)
             self._outbox.refuse([attempt.carried[index] for index in error.indexes], str(error))
+            # however many are refused, one after the other: request_ids are recorded and the lease holds meanwhile
+            await self._one_batch(LEDGERS)
             return True
         except MetadataTooLarge as error:
             self._failed(attempt, error.published)
@@ -183,26 +188,29 @@ class Commit:
             raise
         self._leasehold.committed(started)
         self._stands(attempt)
-        return more
+        return more or left
 
-    def _attempt(self, chosen: Sequence[Ready], membership: Membership) -> Attempt:
-        """A batch of these outcomes, and of every ledger that says something new. Raises CommitAborted where one does not fit."""
+    def _attempt(self, chosen: Sequence[Ready], membership: Membership) -> tuple[Attempt, bool]:
+        """A batch of these outcomes, and of the ledgers that say something new, and whether there are more of those. Raises
+        CommitAborted where one does not fit."""
         finished = {ready.record.source for ready in chosen}
         owned = {
             where: partition
             for where, partition in self._partitions.items()
             if membership.owned.get(where) == partition.number and not partition.refused
         }
-        touched = [where for where, partition in owned.items() if where in finished or partition.changed]
+        changed = [where for where, partition in owned.items() if partition.changed and where not in finished]
+        touched = [where for where in owned if where in finished] + changed[:LEDGERS_AT_ONCE]
         if not touched and self._leasehold.wanted:
             touched = list(owned)[:1]  # an unchanged offset shows as well that this worker can commit
         recorded = {where: self._recorded.pop(where, ()) for where in touched}
         try:
-            return attempt_of(chosen, {where: owned[where] for where in touched}, recorded, self._partitions.budget)
+            attempt = attempt_of(chosen, {where: owned[where] for where in touched}, recorded, self._partitions.budget)
         except CommitAborted:
             for where in touched:
                 self._recorded[where] += recorded[where]
             raise
+        return attempt, len(changed) > LEDGERS_AT_ONCE
 
     async def _decide(self, attempt: Attempt, membership: Membership) -> None:
         """Find out whether the last batch stands (rule 4): what is committed is either what it carried, or what stood before it.
