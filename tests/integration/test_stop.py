@@ -91,7 +91,7 @@ def test_a_drain_ends_at_its_limit_though_jobs_hang(setup: Setup, show: Callable
 def test_a_second_signal_ends_the_process_at_once_and_loses_nothing(setup: Setup) -> None:
     emulator = setup.emulator(latency="constant:1.5")
     placed = setup.produce(texts(50))
-    worker = setup.worker(emulator.wait_url())
+    worker = setup.worker(emulator.wait_url(), WORKER_GUARANTEES__DRAIN="wait")
     until(lambda: emulator.stats()["in_flight"] == 50, 30, "50 jobs", setup.tails)
     worker.signal(signal.SIGTERM)
     until(lambda: worker.logged("draining: finishing what is in flight; a second signal ends at once"), 5, "draining")
