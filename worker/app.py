@@ -146,11 +146,12 @@ class Worker:
     def not_ready(self) -> Sequence[str]:
         """Why this worker does not take events now, one sentence each; empty: it does."""
         reasons = [] if self._started else ["starting: the worker has not joined its group yet"]
-        if self._started and not len(self._partitions):
+        if self._started and not len(self._partitions) and not self._ports.source.waiting():
             reasons.append("no partitions: the group has assigned none to this worker (more replicas than partitions?)")
         if self._draining:
             reasons.append("draining: the worker is stopping")
-        standing = obstacles(self._gate, self._commit, self._partitions, self._leasehold, self._ports.clock)
+        ports = self._ports
+        standing = obstacles(self._gate, self._commit, self._partitions, self._leasehold, ports.source, ports.clock)
         return [*reasons, *standing, *filter(None, [self._pipeline.stuck])]
 
     async def run(self, stop: asyncio.Event, until: Mapping[TopicPartition, int] | None = None) -> None:

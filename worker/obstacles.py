@@ -5,16 +5,18 @@ from collections.abc import Sequence
 from worker.core.partitions import Partitions
 from worker.gate.gate import Gate
 from worker.gate.leasehold import Leasehold
-from worker.ports import Clock
+from worker.ports import Clock, Source
 from worker.stages.commit import Commit
 
 COMMITS_FAIL = 10.0
 """Seconds without a commit after which the worker is not ready; a rebalance or a broker's restart is over by then."""
 
 
-def obstacles(gate: Gate, commit: Commit, partitions: Partitions, leasehold: Leasehold, clock: Clock) -> Sequence[str]:
+def obstacles(
+    gate: Gate, commit: Commit, partitions: Partitions, leasehold: Leasehold, source: Source, clock: Clock
+) -> Sequence[str]:
     """All there are; empty: none."""
-    reasons = [partition.refused for partition in partitions.values() if partition.refused]
+    reasons = [*source.waiting(), *(partition.refused for partition in partitions.values() if partition.refused)]
     if gate.halted:
         reasons.append(f"halted for {gate.halted_seconds:.0f} s: {gate.halted}")
     if commit.failing and (seconds := clock.monotonic() - commit.failing.since) > COMMITS_FAIL:

@@ -69,8 +69,13 @@ class Source(Protocol):
     def stalled(self) -> float:
         """Seconds since the client was last polled; 0 before the start."""
 
+    def waiting(self) -> Sequence[str]:
+        """What stands and why, one sentence each: partitions whose start or whose topic's id could not be told for a minute,
+        records held back for ten seconds because no broker confirms their topic's id, partitions whose offset is not in the
+        topic; and, while nothing is owned, that partitions are assigned but their starts not yet known."""
+
     async def wait_failed(self) -> Never:
-        """Wait for what the source cannot mend (a fatal client error, an offset out of range): raises it, never returns."""
+        """Wait for what the source cannot mend (a fatal client error): raises it, never returns."""
 
     async def close(self) -> None:
         """Call `Listener.revoked` for all that is owned, leave the group, free everything. May be called twice."""

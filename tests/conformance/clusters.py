@@ -18,7 +18,7 @@ from worker.adapters.kafka.properties import transactional_properties
 from worker.adapters.kafka.records import record_of
 from worker.model import Assignment, Batch, Membership, Message, Position, Record, TopicPartition
 from worker.ports import Listener, Sink, Source
-from worker.settings.sections import KafkaSettings, StartFrom
+from worker.settings.sections import KafkaSettings, OnOutOfRange, StartFrom
 
 NOBODY = Membership(None, {})
 _READ_SECONDS = 15.0
@@ -29,7 +29,13 @@ class Cluster(Protocol):
 
     def topic(self, partitions: int = 1, *, max_bytes: int | None = None) -> str: ...
 
-    def source(self, group: str, topic: str, start_from: StartFrom | None = StartFrom.EARLIEST) -> Source: ...
+    def source(
+        self,
+        group: str,
+        *topics: str,
+        start_from: StartFrom | None = StartFrom.EARLIEST,
+        on_out_of_range: OnOutOfRange = OnOutOfRange.HALT,
+    ) -> Source: ...
 
     def sink(self, source: Source | None = None) -> Sink:
         """At least once; without a source it only publishes."""
@@ -50,6 +56,9 @@ class Cluster(Protocol):
     async def committed(self, group: str, topic: str) -> Mapping[TopicPartition, Position]: ...
 
     def reset(self, group: str, topic: str, offset: int) -> None: ...
+
+    async def truncate(self, partition: TopicPartition, begin: int) -> None:
+        """Retention: what lies below `begin` is gone."""
 
     async def delete(self, topic: str) -> None:
         """With the group's offsets of it."""
@@ -88,8 +97,14 @@ class FakeCluster:
             self.broker.faults.max_bytes[name] = max_bytes
         return name
 
-    def source(self, group: str, topic: str, start_from: StartFrom | None = StartFrom.EARLIEST) -> Source:
-        return self.broker.source(group, (topic,), start_from=start_from)
+    def source(
+        self,
+        group: str,
+        *topics: str,
+        start_from: StartFrom | None = StartFrom.EARLIEST,
+        on_out_of_range: OnOutOfRange = OnOutOfRange.HALT,
+    ) -> Source:
+        return self.broker.source(group, topics, start_from=start_from, on_out_of_range=on_out_of_range)
 
     def sink(self, source: Source | None = None) -> Sink:
         return self.broker.sink(no_commit if source is None else source.commit)
@@ -112,6 +127,9 @@ class FakeCluster:
 
     def reset(self, group: str, topic: str, offset: int) -> None:
         self.broker.committed(group)[TopicPartition(topic, 0)] = Position(offset)
+
+    async def truncate(self, partition: TopicPartition, begin: int) -> None:
+        self.broker.truncate(partition, begin)
 
     async def delete(self, topic: str) -> None:
         self.broker.delete_topic(topic)
@@ -138,12 +156,18 @@ class KafkaCluster:
             **(classic if protocol == "classic" else {}),
         }
 
-    def settings(self, group: str, start_from: StartFrom | None = None) -> KafkaSettings:
+    def settings(
+        self,
+        group: str,
+        start_from: StartFrom | None = None,
+        on_out_of_range: OnOutOfRange = OnOutOfRange.HALT,
+    ) -> KafkaSettings:
         """Settings for this broker."""
         return KafkaSettings(
             bootstrap_servers=self._bootstrap_servers,
             group_id=group,
             start_from=start_from,
+            on_out_of_range=on_out_of_range,
             properties=self._properties,
         )
 
@@ -151,8 +175,14 @@ class KafkaCluster:
         config = {} if max_bytes is None else {"max.message.bytes": str(max_bytes)}
         return self._topics("conformance", partitions=partitions, config=config)
 
-    def source(self, group: str, topic: str, start_from: StartFrom | None = StartFrom.EARLIEST) -> Source:
-        return KafkaSource(self.settings(group, start_from), (topic,), log=log)
+    def source(
+        self,
+        group: str,
+        *topics: str,
+        start_from: StartFrom | None = StartFrom.EARLIEST,
+        on_out_of_range: OnOutOfRange = OnOutOfRange.HALT,
+    ) -> Source:
+        return KafkaSource(self.settings(group, start_from, on_out_of_range), topics, log=log)
 
     def sink(self, source: Source | None = None) -> Sink:
         return KafkaSink(self.settings("unused"), no_commit if source is None else source.commit, log=log)
@@ -185,6 +215,9 @@ class KafkaCluster:
 
     def reset(self, group: str, topic: str, offset: int) -> None:
         self.put_back(group, {TopicPartition(topic, 0): Position(offset)})
+
+    async def truncate(self, partition: TopicPartition, begin: int) -> None:
+        await asyncio.to_thread(admin.delete_records, self._bootstrap_servers, partition, begin)
 
     async def delete(self, topic: str) -> None:
         await asyncio.to_thread(admin.delete_topics, self._bootstrap_servers, [topic])

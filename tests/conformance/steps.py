@@ -30,7 +30,7 @@ async def joined(
     partitions: int = 1,
 ) -> tuple[Source, Recorder]:
     """A started source that has been given partitions."""
-    source = cluster.source(group, topic, start_from)
+    source = cluster.source(group, topic, start_from=start_from)
     recorder = Recorder(source, resume=resume)
     closing.append(source)
     await source.start(listener(recorder))

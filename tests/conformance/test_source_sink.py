@@ -46,7 +46,7 @@ async def test_first_offsets_carry_an_empty_ledger_of_their_place(
 async def test_a_new_group_without_start_from_is_refused_where_records_are(cluster: Cluster, group: str) -> None:
     topic = cluster.topic()
     await publish(cluster, *numbered(topic, 3))
-    source = cluster.source(group, topic, None)
+    source = cluster.source(group, topic, start_from=None)
     with pytest.raises(StartError, match=r"3 records.*WORKER_KAFKA__START_FROM"):
         await source.start(listener(Recorder(source)))
     assert not await cluster.committed(group, topic)
@@ -241,21 +241,6 @@ async def test_close_revokes_everything_once_and_its_commit_lands(
     await source.close()
     assert recorder.revocations == [partition]
     assert await cluster.committed(group, topic) == {partition: Position(1, "done")}
-
-
-async def test_an_offset_that_is_not_in_the_topic_ends_the_source_and_is_never_replaced(
-    cluster: Cluster, group: str, closing: list[Source]
-) -> None:
-    topic = cluster.topic()
-    await publish(cluster, *numbered(topic, 3))
-    cluster.reset(group, topic, 5000)
-    source = cluster.source(group, topic)
-    closing.append(source)
-    await source.start(listener(Recorder(source)))
-    async with asyncio.timeout(50):
-        with pytest.raises(StartError, match="5000"):
-            await source.wait_failed()
-    assert await cluster.committed(group, topic) == {TopicPartition(topic, 0): Position(5000)}
 
 
 async def test_a_batch_is_published_and_then_committed(cluster: Cluster, group: str, closing: list[Source]) -> None:

@@ -102,7 +102,12 @@ class House:
     def start(self, until: Mapping[TopicPartition, int] | None = None, **changed: str) -> Worker:
         """Start a worker; `changed`: what its environment has in place of the others'."""
         settings = load({**self.environment, **changed})
-        source = self.broker.source(settings.kafka.group_id, [INPUT], start_from=StartFrom.EARLIEST)
+        source = self.broker.source(
+            settings.kafka.group_id,
+            [INPUT],
+            start_from=StartFrom.EARLIEST,
+            on_out_of_range=settings.kafka.on_out_of_range,
+        )
         exactly_once = settings.guarantees.delivery is Delivery.EXACTLY_ONCE
         sink = (
             self.broker.transactional_sink(source)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ClusterMetadata, NewPartitions, NewTopic  # type: ignore[attr-defined]
 
 _CALL_SECONDS: Final = 10.0
@@ -50,6 +50,13 @@ def delete_topics(bootstrap_servers: str, names: Iterable[str]) -> None:
     """Deletes topics; for brokers that outlive the test run."""
     admin = client(bootstrap_servers)  # named, or it would be collected and its calls cancelled
     for deleted in admin.delete_topics(list(names), operation_timeout=_CALL_SECONDS).values():
+        deleted.result(_CALL_SECONDS)
+
+
+def delete_records(bootstrap_servers: str, source: tuple[str, int], begin: int) -> None:
+    """Deletes what lies below an offset, as retention does. Raises KafkaException."""
+    admin = client(bootstrap_servers)
+    for deleted in admin.delete_records([TopicPartition(*source, begin)]).values():
         deleted.result(_CALL_SECONDS)
 
 

@@ -368,7 +368,8 @@ def test_every_setting_can_be_set_by_its_variable_and_in_the_file(toml: Path, tm
     (tmp_path / "p.json").write_text("{}")
     special = {
         "kafka.bootstrap_servers": "a:1", "topics.output": "out", "topics.dead_letter": "dlq", "api.base_url": "http://a",
-        "api.proxy": "http://a:1", "limits.bytes": 2_000_000, "kafka.start_from": "latest", "input.format": "bare",
+        "api.proxy": "http://a:1", "limits.bytes": 2_000_000, "kafka.start_from": "latest", "kafka.on_out_of_range": "latest",
+        "input.format": "bare",
         "log.level": "error", "guarantees.delivery": "at_least_once", "guarantees.ordering": "key",
         "guarantees.on_unknown_submit": "dead_letter", "guarantees.drain": "wait",
         "guarantees.on_unreadable_ledger": "discard",

@@ -40,6 +40,12 @@ class Post:
     lost: bool = False
     closed: bool = False
 
+    @property
+    def is_of_unknown_fate(self) -> bool:
+        """Its worker cannot know, or does not know yet, whether a job was made of it."""
+        refused = self.closed and self.accepted_at is None
+        return self.lost or (self.learned_at is None and not refused)
+
     def is_alive(self, now: float) -> bool:
         """Its job is billed, or may be, and can still bring what was paid for."""
         if self.accepted_at is None:

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from random import Random
 from typing import Any
 
@@ -89,6 +89,15 @@ class Cluster:
             heartbeat = self._random.random() * self._scenario.session_timeout / 3
             self._loop.call_later(heartbeat, noticed, context=self._loop.world.context.copy())
 
+        hand_back = source.hand_back
+
+        async def hand_back_all(partitions: Collection[TopicPartition]) -> bool:
+            """What the listener has not heard of goes at once: it must not hear of it while it hands back the others."""
+            holdings = source._holdings
+            holdings.forget([where for where in partitions if where not in holdings.owned])
+            return await hand_back(partitions)
+
+        source.hand_back = hand_back_all  # type: ignore[method-assign]
         source._commit = commit_of_this  # type: ignore[method-assign]
         source.noticed = noticed_later  # type: ignore[method-assign]
 

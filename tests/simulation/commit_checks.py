@@ -6,8 +6,9 @@ from collections import Counter
 from tests.simulation.book import Book, Committed, Visible
 from tests.simulation.scheduler import SimulatedProcess
 from tests.simulation.workload import Event
+from worker.core.batching import message_bytes
 from worker.core.ledger import BLANK, Finished, Ledger, Mark
-from worker.model import OutcomeKind, Position
+from worker.model import Batch, Position
 
 ROUNDING = 1e-6
 """Seconds."""
@@ -19,13 +20,22 @@ class CommitChecks:
     def __init__(self, book: Book) -> None:
         self._book = book
         self._refused: Counter[SimulatedProcess] = Counter()
-        self._last_of_key: dict[tuple[int, bytes, bool], int] = {}
+        self._last_of_key: dict[tuple[int, bytes], int] = {}
+
+    def asked(self, process: SimulatedProcess, batch: Batch) -> None:
+        """A worker asks for a commit: is it as small as it has to be, and is it any use?"""
+        size, limit = sum(map(message_bytes, batch.messages)), self._book.scenario.batch_bytes
+        if size > limit and len(batch.messages) > 1:
+            self._book.fail("P7", f"{process} asks for a batch of {size} bytes, the limit is {limit}")
+        if not batch.positions:
+            self._book.fail("port", f"{process} asks for a commit without positions")
 
     def metadata_refused(self, process: SimulatedProcess) -> None:
         """The broker has refused a ledger of this process for its size: once for each time that the budget has to be halved."""
         self._refused[process] += 1
         times = self._refused[process]
-        if times > (4096 // self._book.scenario.metadata_limit).bit_length() - 1:
+        scenario = self._book.scenario
+        if scenario.ample_metadata or times > (4096 // scenario.metadata_limit).bit_length() - 1:
             self._book.fail("P7", f"the broker has refused a ledger of {process} for its size, for the {times}. time")
 
     def stands(self, commit: Committed) -> None:
@@ -55,14 +65,14 @@ class CommitChecks:
             return
         if len(book.outcomes[event.number]) > 1:
             book.fail("P1 once", f"{event} has two visible outcomes, the second one by {who}", event.number)
-        self._check_order(event, dead=outcome.kind is OutcomeKind.DEAD_LETTER)
+        self._check_order(event)
 
-    def _check_order(self, event: Event, *, dead: bool) -> None:
-        """Of each topic, as a consumer reads them."""
+    def _check_order(self, event: Event) -> None:
+        """Over all topics: a dead letter has its place in the order of its key too."""
         book = self._book
         if book.scenario.settings.guarantees.ordering != "key" or event.key is None:
             return
-        where = (event.partition, event.key, dead)
+        where = (event.partition, event.key)
         offset, last = book.offsets[event.number], self._last_of_key.get(where, -1)
         if offset < last:
             newer = book.placed[event.partition][last]
@@ -102,8 +112,8 @@ class CommitChecks:
         """Rule 7: what is handed over in order keeps an intent only where a POST's fate is unknown, or where it was found."""
         if event.number in self._book.found_intents[event.partition]:
             return
-        if not any(post.lost or not post.closed or post.accepted_at for post in self._book.posts[event.number]):
-            sentence = f"{who} hands {event} over with an intent, and no POST of it can have started a job"
+        if not any(post.is_of_unknown_fate for post in self._book.posts[event.number]):
+            sentence = f"{who} hands {event} over with an intent, and knows of all its POSTs what became of them"
             self._book.fail("rule 7", sentence, event.number)
 
     def _check_learned(self, commit: Committed, process: SimulatedProcess) -> None:

@@ -94,7 +94,7 @@ class Host:
         fake = self._source = self._cluster.source()
         fake.connection.when_back[:] = [lambda: self._hears_later(fake)]
         name, inner = self._cluster.sink(fake)
-        sink = SimulatedSink(inner, border, loop, lambda: self._cluster.checks.metadata_refused(process))
+        sink = SimulatedSink(inner, border, loop, process, self._cluster.checks)
         self._cluster.knows(process, name, sink, fake)
         source = SimulatedSource(fake, border, Tenancy(process, self._book), loop)
         client = self._api.client(process, clock.epoch)
@@ -108,6 +108,7 @@ class Host:
             observer,
             scenario.partitions,
             session_timeout=scenario.session_timeout,
+            metadata_limit=scenario.metadata_limit if scenario.limit_told else 4096,
         )
         stop = self._stop = asyncio.Event()
         error: BaseException | None = None

@@ -1,6 +1,7 @@
 """How a bug is written down."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 
@@ -23,3 +24,17 @@ def bug(bugs: Bugs) -> Callable[[Callable[[], Sequence[Patch]]], Callable[[], Se
         return function
 
     return enter
+
+
+@contextmanager
+def patched(patches: Sequence[Patch]) -> Iterator[None]:
+    """With these in place; everything is as it was afterwards."""
+    before: list[tuple[Any, str, Any]] = []
+    try:
+        for patch in patches:
+            before.append((patch.owner, patch.name, patch.owner.__dict__[patch.name]))
+            setattr(patch.owner, patch.name, patch.put)
+        yield
+    finally:
+        for owner, attribute, value in reversed(before):
+            setattr(owner, attribute, value)

@@ -4,10 +4,10 @@ of the worker (or of its adapter's fake, where the rule is the adapter's) while 
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tests.simulation import bugs_of_commit, bugs_of_ledger, bugs_of_submit
-from tests.simulation.patching import Patch
+from tests.simulation.patching import Patch, patched
 
 MODULES = (bugs_of_ledger, bugs_of_commit, bugs_of_submit)
 
@@ -29,13 +29,5 @@ BUGS: dict[str, Bug] = {
 @contextmanager
 def planted(name: str | None) -> Iterator[None]:
     """With this bug (None: with none)."""
-    patches = BUGS[name].patches() if name else []
-    before: list[tuple[Any, str, Any]] = []
-    try:
-        for patch in patches:
-            before.append((patch.owner, patch.name, patch.owner.__dict__[patch.name]))
-            setattr(patch.owner, patch.name, patch.put)
+    with patched(BUGS[name].patches() if name else []):
         yield
-    finally:
-        for owner, attribute, value in reversed(before):
-            setattr(owner, attribute, value)

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, Never, TypeVar
 
 from tests.fakes.kafka.source import FakeSource
+from tests.simulation.commit_checks import CommitChecks
 from tests.simulation.scenario import EPOCH
 from tests.simulation.scheduler import Scheduler, SimulatedProcess
 from tests.simulation.tenancy import Tenancy
@@ -177,6 +178,10 @@ class SimulatedSource:
         """See the port."""
         return 0.0
 
+    def waiting(self) -> Sequence[str]:
+        """See the port."""
+        return self._inner.waiting() if hasattr(self._inner, "waiting") else ()
+
     async def wait_failed(self) -> Never:
         """See the port."""
         await self._inner.wait_failed()
@@ -188,14 +193,17 @@ class SimulatedSource:
 
 
 class SimulatedSink:
-    """The port `Sink` of one process. `in_hand`: the batch that it was given last, and when; `refused` hears of ledgers that are
-    too large."""
+    """The port `Sink` of one process. `in_hand`: the batch that it was given last, and when; `checks` hears of each,
+    and of ledgers that are refused for their size."""
 
-    def __init__(self, inner: Sink, border: Border, loop: Scheduler, refused: Callable[[], None]) -> None:
+    def __init__(
+        self, inner: Sink, border: Border, loop: Scheduler, process: SimulatedProcess, checks: CommitChecks
+    ) -> None:
         self._inner = inner
         self._border = border
         self._loop = loop
-        self._refused = refused
+        self._process = process
+        self._checks = checks
         self.in_hand: tuple[float, Batch] | None = None
 
     async def start(self) -> None:
@@ -205,13 +213,14 @@ class SimulatedSink:
     async def commit(self, batch: Batch) -> None:
         """See the port."""
         asked_at = self._loop.time()
+        self._checks.asked(self._process, batch)
 
         async def commit() -> None:
             self.in_hand = (asked_at, batch)
             try:
                 await self._inner.commit(batch)
             except MetadataTooLarge:
-                self._refused()
+                self._checks.metadata_refused(self._process)
                 raise
 
         await self._border.call(commit)

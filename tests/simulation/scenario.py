@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 
 from tests.simulation.api import Weather
-from tests.simulation.workload import Event, drawn
+from tests.simulation.workload import Event, contested, drawn
 from worker.settings import Settings, load
 
 EPOCH = 1_800_000_000.0
@@ -13,6 +13,10 @@ EPOCH = 1_800_000_000.0
 
 SLOTS = ("A", "B", "C")
 """The machines that workers run on."""
+
+
+CONTESTED = 0.12
+"""The part of the seeds in which partitions change hands all the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class Scenario:
     faults: Sequence[Fault]
     lasts: float
     metadata_limit: int
+    limit_told: bool
+    batch_bytes: int
     session_timeout: float
     broker_latency: float
     jitter: float
@@ -64,7 +70,7 @@ class Scenario:
     @property
     def ample_metadata(self) -> bool:
         """Whether the broker takes as much metadata as the worker believes at first."""
-        return self.metadata_limit >= 4096
+        return self.limit_told or self.metadata_limit >= 4096
 
     @property
     def exactly_once(self) -> bool:
@@ -79,7 +85,11 @@ def draw(seed: int) -> Scenario:
     lasts = random.choice((8.0, 15.0, 30.0))
     environment = _settings(random)
     session_timeout = random.choice((6.0, 10.0, 45.0))
-    return Scenario(
+    metadata_limit = random.choice((4096, 4096, 4096, 4096, 512, 256))
+    strict = (
+        environment["WORKER_GUARANTEES__ON_UNKNOWN_SUBMIT"] == "dead_letter"
+    )  # intents are never left out of a ledger
+    scenario = Scenario(
         seed=seed,
         partitions=partitions,
         workers=workers,
@@ -89,7 +99,9 @@ def draw(seed: int) -> Scenario:
         weather=_weather(random),
         faults=_faults(random, workers, lasts, session_timeout),
         lasts=lasts,
-        metadata_limit=random.choice((4096, 4096, 4096, 4096, 512, 256)),
+        batch_bytes=random.choice((8_000_000, 8_000_000, 600)),
+        metadata_limit=metadata_limit,
+        limit_told=random.random() < 0.4 or (strict and metadata_limit < 512),
         session_timeout=session_timeout,
         broker_latency=random.choice((0.005, 0.02, 0.1, 0.25)),
         jitter=random.choice((0.0, 0.0, 0.05)),
@@ -97,6 +109,31 @@ def draw(seed: int) -> Scenario:
         marker_delay=random.choice((0.0, 0.05, 1.0)),
         dies_at=_crashes(random),
         after_posts=_after_posts(random, session_timeout),
+    )
+    return _contested(scenario, random) if random.random() < CONTESTED else scenario
+
+
+def _contested(scenario: Scenario, random: Random) -> Scenario:
+    """Partitions change hands all the time while leases are long: who POSTs although another one has taken over?"""
+    limits = {"WORKER_LIMITS__IN_FLIGHT": "256", "WORKER_LIMITS__IN_FLIGHT_PER_PARTITION": "120"}
+    environment = {**scenario.environment, **limits, "WORKER_PACE__REQUESTS_PER_MINUTE": "60000"}
+    moves = random.choices(("expel", "expel and pass on"), k=6)
+    return replace(
+        scenario,
+        settings=load(environment),
+        environment=environment,
+        events=contested(random, partitions=scenario.partitions, lasts=30.0),
+        weather=Weather(latency=0.05, slowness=0.3),
+        faults=(),
+        lasts=30.0,
+        session_timeout=45.0,
+        broker_latency=random.choice((0.1, 0.25)),
+        marker_delay=0.0,
+        commit_faults=0.0,
+        dies_at={},
+        after_posts={
+            random.randrange(4, 60): Fault(0.5 * random.random(), move, seconds=random.random()) for move in moves
+        },
     )
 
 

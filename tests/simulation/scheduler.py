@@ -151,6 +151,7 @@ class Scheduler(asyncio.AbstractEventLoop):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
                 with suppress(RuntimeError):
                     task.get_coro().close()
+        process.tasks.clear()
         process.ready.clear()
         process.errors.clear()
 

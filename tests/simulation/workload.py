@@ -114,6 +114,12 @@ def drawn(random: Random, *, partitions: int, lasts: float) -> Sequence[Event]:
     return [_event(random, number, at, partitions, keys, weights, gaps=gaps) for number, at in enumerate(arrivals)]
 
 
+def contested(random: Random, *, partitions: int, lasts: float) -> Sequence[Event]:
+    """Many events, evenly, whose jobs often fail: at every moment some owner has a POST to make."""
+    arrivals = sorted(lasts * random.random() for _ in range(48))
+    return [_event(random, number, at, partitions, 48, FAILING, gaps=False) for number, at in enumerate(arrivals)]
+
+
 def _in_bursts(random: Random, lasts: float) -> float:
     return random.choice((0.0, 0.0, 0.3 * lasts, lasts * random.random()))
 

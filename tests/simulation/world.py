@@ -14,10 +14,12 @@ from tests.simulation.cluster import Cluster
 from tests.simulation.endings import check_endings
 from tests.simulation.hand import Hand
 from tests.simulation.host import Host
+from tests.simulation.patching import Patch, patched
 from tests.simulation.post_checks import PostChecks
 from tests.simulation.scenario import SLOTS, Scenario
 from tests.simulation.scheduler import DeadlockError, Scheduler, SpinningError
 from tests.simulation.trace import Trace
+from worker.core import batching
 
 LOOK = 0.25
 """Virtual seconds between two looks whether all is done, or something is broken."""
@@ -25,8 +27,8 @@ LOOK = 0.25
 PATIENCE = 1800.0
 """Virtual seconds after the last fault in which everything has to be committed."""
 
-MARKERS = 5.0
-"""Virtual seconds until all markers of the last transactions are there."""
+MARKERS = 15.0
+"""Virtual seconds until what dead workers have left open has timed out, and every marker is there."""
 
 STOP = 60.0
 """Virtual seconds in which a worker has to stop once nothing is disturbed."""
@@ -68,7 +70,8 @@ class World:
 
     def run(self) -> Run:
         """From the first event to the last promise checked."""
-        with _collecting_by_hand():
+        smaller = Patch(batching, "BATCH_BYTES", self.scenario.batch_bytes)  # so that batches have to be split
+        with _collecting_by_hand(), patched([smaller]):
             try:
                 self.loop.run(self._run())
             except (DeadlockError, SpinningError) as error:

@@ -21,6 +21,14 @@ class StartFrom(StrEnum):
     LATEST = "latest"
 
 
+class OnOutOfRange(StrEnum):
+    """What becomes of a partition whose next offset retention has deleted."""
+
+    HALT = "halt"
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
 class Delivery(StrEnum):
     """What holds outcomes and offsets together."""
 
@@ -86,8 +94,15 @@ class KafkaSettings(Section):
     group_id: KafkaName = Field("embedding-worker", description="Consumer group; replicas share one.")
     start_from: StartFrom | None = Field(
         None,
-        description="Where to begin when the group has no committed offset at all. Unset: a topic that already holds "
-        "records is refused at start, because it is either the first start or an expired group, and the difference is money.",
+        description="Where to begin with a topic of which the group has no committed offset. Unset: a topic that already holds "
+        "records is refused at start, because it is either new to the group or its offsets have expired, and the difference is "
+        "money.",
+    )
+    on_out_of_range: OnOutOfRange = Field(
+        OnOutOfRange.HALT,
+        description="What to do with a partition whose next record was deleted by retention. `halt`: it stands, red, and the "
+        "others go on. `earliest` goes on with the oldest record left, `latest` with new ones only; the lost are counted in the "
+        "log. An offset above the end of its topic always halts.",
     )
     properties: Annotated[dict[str, Any], AfterValidator(checks.kafka_properties)] = Field(
         default_factory=dict,

@@ -161,7 +161,8 @@ class Consume:
         partition = self._partitions.of(record)
         if partition is None or not partition.closing or record.offset in partition.posting or self._is_decided(record):
             return False
-        return partition.mark(record.offset).request_id is None
+        mark = partition.mark(record.offset)
+        return mark.request_id is None or mark.intent  # an intent is withdrawn: its POST will not start
 
     async def _settle(self, seconds: float, partitions: Collection[TopicPartition]) -> None:
         """Wait until no POST of these partitions is under way and, where jobs are waited for, nothing at all; for at most so many

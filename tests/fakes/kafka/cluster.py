@@ -15,7 +15,7 @@ from tests.fakes.kafka.source import FakeSource
 from tests.fakes.kafka.transactional_sink import FakeTransactionalSink
 from tests.fakes.kafka.transactions import Coordinator, Decided, Transaction
 from worker.model import Batch, Headers, Message, Position, Record, TopicPartition
-from worker.settings.sections import StartFrom
+from worker.settings.sections import OnOutOfRange, StartFrom
 
 _START_MS = 1_700_000_000_000
 
@@ -160,10 +160,16 @@ class FakeBroker:
     # ---- ports
 
     def source(
-        self, group: str, topics: Sequence[str], *, start_from: StartFrom | None = None, revoke_timeout: float = 5.0
+        self,
+        group: str,
+        topics: Sequence[str],
+        *,
+        start_from: StartFrom | None = None,
+        revoke_timeout: float = 5.0,
+        on_out_of_range: OnOutOfRange = OnOutOfRange.HALT,
     ) -> FakeSource:
         """A member to be; `start` joins it and rebalances."""
-        return FakeSource(self, self._group(group), topics, start_from, revoke_timeout)
+        return FakeSource(self, self._group(group), topics, start_from, revoke_timeout, on_out_of_range)
 
     def sink(self, commit_offsets: CommitOffsets, connection: Connection | None = None) -> FakeSink:
         """At least once; `commit_offsets` is the `commit` of a source, whose `connection` it should share."""

@@ -10,9 +10,9 @@ from tests.fakes.kafka.group import Group
 from tests.fakes.kafka.log import Log
 from tests.fakes.kafka.starts import commit_first
 from worker.core.takeover import names_another_topic
-from worker.errors import StartError
 from worker.model import Assignment, Position, Record, TopicPartition
 from worker.ports import Listener
+from worker.settings.sections import OnOutOfRange
 
 _ROUND: Final = 100
 
@@ -45,14 +45,17 @@ class Owned:
 
 class Holdings:
     """`open`: the member has started, and was neither closed nor killed. `owned`: what the listener knows of; `expected`: what
-    still waits for a stable offset. `error`: what ended the consumer, set together with `failed`."""
+    still waits for a stable offset. `error`: what ended the consumer, set together with `failed`. `halted`: why these
+    stand."""
 
-    def __init__(self, broker: Brokers, group: Group, connection: Connection) -> None:
+    def __init__(self, broker: Brokers, group: Group, connection: Connection, on_out_of_range: OnOutOfRange) -> None:
         self.open = False
         self.listener: Listener | None = None
         self.owned: dict[TopicPartition, Owned] = {}
         self.expected: dict[TopicPartition, int] = {}
         self.error: Exception | None = None
+        self.halted: dict[TopicPartition, str] = {}
+        self._on_out_of_range = on_out_of_range
         self.failed = asyncio.Event()
         self._broker = broker
         self._group = group
@@ -78,6 +81,7 @@ class Holdings:
         """These have gone."""
         for source in partitions:
             self.owned.pop(source, None)
+            self.halted.pop(source, None)
             self.expected.pop(source, None)
 
     def drop_all(self) -> None:
@@ -138,12 +142,14 @@ class Holdings:
         self._begin_anew()
         batch: list[Record] = []
         for source, owned in self.owned.items():
-            if owned.paused or not self._broker.has(source):
+            if owned.paused or source in self.halted or not self._broker.has(source):
                 continue
             log = self._broker.log(source)
             if not log.begin <= owned.next_offset <= log.end:
-                self.fail(StartError(f"offset {owned.next_offset} of {source} is not in the topic any more"))
-                return
+                if owned.next_offset > log.end or self._on_out_of_range is OnOutOfRange.HALT:
+                    self.halted[source] = f"{source} stands: its offset {owned.next_offset} is not in the topic"
+                    continue
+                owned.next_offset = log.begin if self._on_out_of_range is OnOutOfRange.EARLIEST else log.end
             if len(batch) < _ROUND:
                 found, owned.next_offset = log.fetch(owned.next_offset, _ROUND - len(batch))
                 batch += [_under(record, owned.number) for record in found]

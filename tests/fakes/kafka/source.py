@@ -12,7 +12,7 @@ from tests.fakes.kafka.starts import settle_start
 from worker.errors import CommitAborted, StartError
 from worker.model import Membership, Position, TopicPartition
 from worker.ports import Listener
-from worker.settings.sections import StartFrom
+from worker.settings.sections import OnOutOfRange, StartFrom
 
 _STABLE_SECONDS: Final = 5.0
 """How long `recall` waits for markers."""
@@ -30,10 +30,16 @@ class Broker(Brokers, Protocol):
 class FakeSource:
     """`owned`: what its listener knows of; `held`: what the group has given to it, including what still waits for stable
     offsets. `alive`: it has started, and was neither closed nor killed. `expelled`: the group has removed it, and it does not
-    know yet."""
+    know yet. `standing`: what tests want `waiting` to tell."""
 
     def __init__(
-        self, broker: Broker, group: Group, topics: Sequence[str], start_from: StartFrom | None, revoke_timeout: float
+        self,
+        broker: Broker,
+        group: Group,
+        topics: Sequence[str],
+        start_from: StartFrom | None,
+        revoke_timeout: float,
+        on_out_of_range: OnOutOfRange = OnOutOfRange.HALT,
     ) -> None:
         self.group = group
         self.connection = Connection()
@@ -43,10 +49,11 @@ class FakeSource:
         self.generation = -1
         self.expelled = False
         self.stalled_seconds = 0.0
+        self.standing: list[str] = []
         self._broker = broker
         self._start_from = start_from
         self._revoke_timeout = revoke_timeout
-        self._holdings = Holdings(broker, group, self.connection)
+        self._holdings = Holdings(broker, group, self.connection, on_out_of_range)
         self._closed = False
         self._one_commit = asyncio.Lock()
 
@@ -78,13 +85,21 @@ class FakeSource:
         await self.connection.gate()
 
     async def wait_failed(self) -> Never:
-        """Raises what `fail` was given, or StartError where a committed offset is out of range."""
+        """Raises what `fail` was given, and nothing else."""
         await self._holdings.failed.wait()
         raise self._holdings.error or StartError("failed")
 
     def stalled(self) -> float:
         """See the port."""
         return self.stalled_seconds
+
+    def waiting(self) -> Sequence[str]:
+        """See the port."""
+        holdings = self._holdings
+        told = [*self.standing, *holdings.halted.values()]
+        if not told and holdings.expected and not holdings.owned:
+            told = [f"joining: waits for the committed offsets of {', '.join(map(str, holdings.expected))}"]
+        return told
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
         """See the port."""

@@ -26,22 +26,25 @@ class Places(Protocol):
 
 
 def settle_start(broker: Places, group: Group, topics: Sequence[str], start_from: StartFrom | None) -> None:
-    """Where a group begins that has never committed anything. Raises StartError."""
+    """Where a group begins with topics of which it has never committed anything. Raises StartError."""
     missing = [name for name in topics if not broker.partitions((name,))]
     if missing:
         raise StartError(f"missing topics: {', '.join(missing)}. Make them with: embedding-worker topics create")
-    partitions = broker.partitions(topics)
-    if any(group.offsets.knows(source) for source in partitions):
-        return
-    held = sum(len(broker.log(source).records) for source in partitions)
-    if held and start_from is None:
-        raise StartError(
-            f"consumer group {group.name} has no committed offset, and {', '.join(topics)} already holds "
-            f"{held} records: set WORKER_KAFKA__START_FROM"
-        )
+    new = [name for name in topics if not any(map(group.offsets.knows, broker.partitions((name,))))]
+    partitions = broker.partitions(new)
     logs = {source: broker.log(source) for source in partitions}
+    held = {name: sum(len(log.records) for source, log in logs.items() if source.topic == name) for name in new}
+    filled = [f"{name} already holds {count} records" for name, count in held.items() if count]
+    if filled and start_from is None:
+        raise StartError(
+            f"consumer group {group.name} has no committed offset for these topics: {', '.join(filled)}. "
+            "Set WORKER_KAFKA__START_FROM"
+        )
     latest = start_from is StartFrom.LATEST
-    commit_first(broker, group, {source: log.end if latest else log.begin for source, log in logs.items()})
+    if any(log.records for log in logs.values()) and latest and group.members:
+        raise StartError(f"{', '.join(new)}: new to the group, whose other workers run: Stop all workers of the group")
+    if new and not group.members:
+        commit_first(broker, group, {source: log.end if latest else log.begin for source, log in logs.items()})
 
 
 def commit_first(broker: Places, group: Group, offsets: Mapping[TopicPartition, int]) -> None:

@@ -1,7 +1,8 @@
 """What the consumer has fetched of the owned partitions, and how far it has handed that over. For the consumer's thread only."""
 
 import time
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -9,9 +10,11 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message
 from confluent_kafka import TopicPartition as ClientPartition
 
 from worker.adapters.kafka.clients import Log
+from worker.adapters.kafka.out_of_range import OutOfRange
 from worker.adapters.kafka.records import judge, partition_of, record_of
 from worker.adapters.kafka.topic_watch import TopicWatch
 from worker.model import Record, TopicPartition
+from worker.settings.sections import OnOutOfRange
 
 # how long a command waits at most for a poll that finds nothing; 100 wake-ups a second cost under 1 % of a core
 POLL_SECONDS: Final = 0.01
@@ -20,12 +23,15 @@ _ROUND_RECORDS: Final = 1_000
 _ROUND_BYTES: Final = 4 * 1024 * 1024
 _WAKE_SECONDS: Final = 0.1
 _WAKE_PARTITIONS: Final = 8
+_PATIENCE_SECONDS: Final = 10.0
+"""The ids of topics are asked for every 0.2 s while records are held."""
 
 
 @dataclass(slots=True)
 class _Owned:
     number: int
     next_offset: int
+    paused: bool = True
 
 
 class _Held(NamedTuple):
@@ -36,13 +42,21 @@ class _Held(NamedTuple):
 class Fetching:
     """The owned partitions, each under the number of its assignment. Records are held until the watch trusts their topic."""
 
-    def __init__(self, consumer: Consumer, watch: TopicWatch, log: Log) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        watch: TopicWatch,
+        log: Log,
+        on_out_of_range: OnOutOfRange,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._consumer = consumer
         self._watch = watch
         self._log = log
+        self._monotonic = monotonic
         self._owned: dict[TopicPartition, _Owned] = {}
         self._held: list[_Held] = []
-        self._out_of_range: dict[TopicPartition, tuple[Message, float]] = {}
+        self._out_of_range = OutOfRange(consumer, watch, on_out_of_range, log, monotonic)
 
     @property
     def owned(self) -> Collection[TopicPartition]:
@@ -70,12 +84,13 @@ class Fetching:
         """These have gone, with all that was fetched of them."""
         for source in sources:
             self._owned.pop(source, None)
-            self._out_of_range.pop(source, None)
+            self._out_of_range.drop(source)
         self._held = self._current(self._held)
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
         """Drops what was fetched of these already; it is fetched again after `resume`."""
         self._consumer.pause(self._client_side(partitions))
+        self._mark(partitions, paused=True)
         first: dict[TopicPartition, int] = {}
         for record, _ in self._held:
             if record.source in partitions:
@@ -96,19 +111,31 @@ class Fetching:
         """
         resumed = self._client_side(partitions)
         self._consumer.resume(resumed)
+        self._mark(partitions, paused=False)
         for partition in resumed[:_WAKE_PARTITIONS]:
             try:
                 self._consumer.get_watermark_offsets(partition, timeout=_WAKE_SECONDS)
             except KafkaException:
                 return
 
+    def waiting(self) -> Sequence[str]:
+        """What stands, one sentence each: partitions whose offset is out of range, and topics whose id no broker confirms."""
+        now = self._monotonic()
+        counts = Counter(record.source.topic for record, polled in self._held if now - polled > _PATIENCE_SECONDS)
+        unconfirmed = [
+            f"{topic}: {count} records are held back, for no broker has confirmed the id of the topic for more than "
+            f"{_PATIENCE_SECONDS:.0f} s: look whether the topic still exists and the user may describe it"
+            for topic, count in counts.items()
+        ]
+        return [*self._out_of_range.waiting(), *unconfirmed]
+
     def round(self) -> list[Record]:
         """Everything the client holds ready, up to a bound; nothing while it may be of a topic that was made anew. Raises
         StartError where the consumer cannot go on."""
         polled = self._poll()
-        now = time.monotonic()
+        now = self._monotonic()
         self._held = self._current([*self._held, *(_Held(record, now) for record in polled)])
-        self._give_up()
+        self._go_on()
         if not self._held:
             return []
         self._watch.hasten()
@@ -156,18 +183,23 @@ class Fetching:
                 owned.next_offset = max(owned.next_offset, offset)
         elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             if owned is not None:
-                self._out_of_range[source] = message, time.monotonic()
+                self._out_of_range.meet(source, owned.next_offset if offset < 0 else offset)
         else:
             self._watch.hasten()
-            judge(error, source, offset, self._log)
+            judge(error, self._log)
 
-    def _give_up(self) -> None:
-        """An offset is out of range: of the assigned topic, or is this another one by now? Raises StartError if it is not."""
-        for source, (message, since) in self._out_of_range.items():
-            self._watch.hasten()
-            error = message.error()
-            if error is not None and self._watch.confirms(source.topic, since):
-                judge(error, source, message.offset(), self._log)
+    def _go_on(self) -> None:
+        """With partitions whose offset was out of range."""
+        for source, offset in self._out_of_range.moved().items():
+            owned = self._owned[source]
+            owned.next_offset = offset
+            if not owned.paused:
+                self._consumer.resume([ClientPartition(*source)])
+
+    def _mark(self, partitions: Collection[TopicPartition], *, paused: bool) -> None:
+        for source in partitions:
+            if source in self._owned:
+                self._owned[source].paused = paused
 
     def _current(self, held: Collection[_Held]) -> list[_Held]:
         numbers = self.numbers

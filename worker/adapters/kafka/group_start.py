@@ -1,12 +1,14 @@
-"""Where a group begins that has never committed anything: decided once, for all partitions, before joining."""
+"""Where a group begins with topics of which it has never committed anything: decided once, for all partitions, before joining."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaException
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import TopicPartition as ClientPartition
 
 from worker.adapters.kafka.clients import Log, error_of, open_consumer
 from worker.adapters.kafka.commits import client_partitions
@@ -31,7 +33,7 @@ _PAUSE_SECONDS: Final = 0.01
 
 
 class GroupStart:
-    """Commits the first offsets of a new group.
+    """Commits the first offsets of topics that are new to the group.
 
     All partitions at once and before joining, so that "no committed offset" means one thing afterwards: a partition that
     appeared later, which is read from its beginning. Were it decided on assignment, the second of two workers that start
@@ -44,67 +46,113 @@ class GroupStart:
         self._log = log
 
     async def settle(self) -> None:
-        """Does nothing where any partition has a committed offset. Raises StartError: missing topics, no answer, or a
-        topic that holds records while `start_from` is not set."""
+        """Does nothing for topics of which any partition has a committed offset. Raises StartError: missing topics, no
+        answer, or a new topic that holds records while `start_from` is not set."""
         await asyncio.to_thread(self._settle)
 
     def _settle(self) -> None:
-        if self._is_known():
+        partitions = self._new()
+        if not partitions:
             return
         reader = open_consumer(reader_properties(self._settings), self._log)
         try:
-            partitions = partitions_of(partition_counts(reader, self._topics))
-            if committed_positions(reader, partitions):
+            partitions = without_offsets(partitions, committed_positions(reader, partitions))
+            if not partitions:
                 return
-            offsets = self._starts(watermarks(reader, partitions))
+            bounds = watermarks(reader, partitions)
+            offsets = self._starts(bounds)
+            topics = tuple(dict.fromkeys(source.topic for source in partitions))
             places = Places(self._settings, self._log)
-            places.wait(reader, self._topics, LOOKUP_SECONDS)
+            places.wait(reader, topics, LOOKUP_SECONDS)
             starts = {
                 source: Position(offset, first_metadata(*places.known(source.topic), source.partition, offset))
                 for source, offset in offsets.items()
             }
-            self._commit(reader, starts)
+            self._commit(starts, {source: begin for source, (begin, _) in bounds.items()})
             chosen = self._settings.start_from or "the beginning, as the topics are empty"
-            self._log(logging.INFO, f"consumer group {self._settings.group_id} is new: it starts from {chosen}")
+            self._log(
+                logging.INFO,
+                f"new to consumer group {self._settings.group_id}: {', '.join(topics)}: it starts from {chosen}",
+            )
         finally:
             reader.close()
 
-    def _is_known(self) -> bool:
-        """Whether anything is committed, read past a transaction that a dead worker may have left undecided for 20 s."""
+    def _new(self) -> list[TopicPartition]:
+        """Of topics of which nothing is committed, read past a transaction that a dead worker may have left undecided."""
         properties = {**reader_properties(self._settings), "isolation.level": "read_uncommitted"}
         reader = open_consumer(properties, self._log)
         try:
             partitions = partitions_of(partition_counts(reader, self._topics))
-            return bool(committed_positions(reader, partitions))
+            return without_offsets(partitions, committed_positions(reader, partitions))
         finally:
             reader.close()
 
     def _starts(self, bounds: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, int]:
-        held = sum(end - begin for begin, end in bounds.values())
-        if held and self._settings.start_from is None:
+        held: Counter[str] = Counter()
+        for source, (begin, end) in bounds.items():
+            held[source.topic] += end - begin
+        filled = [f"{topic} already holds {count} records" for topic, count in held.items() if count]
+        if filled and self._settings.start_from is None:
             raise StartError(
-                f"consumer group {self._settings.group_id} has no committed offset, and {', '.join(self._topics)} "
-                f"already holds {held} records: it is either the first start or an expired group. Set "
-                "WORKER_KAFKA__START_FROM=earliest to embed (and pay for) all of them, or latest for new ones only"
+                f"consumer group {self._settings.group_id} has no committed offset for these topics: {', '.join(filled)}. It is "
+                "either their first start or their offsets have expired. Set WORKER_KAFKA__START_FROM=earliest to embed (and "
+                "pay for) all of them, or latest for new ones only"
             )
         at = 1 if self._settings.start_from is StartFrom.LATEST else 0
         return {source: pair[at] for source, pair in bounds.items()}
 
-    def _commit(self, reader: Consumer, starts: Mapping[TopicPartition, Position]) -> None:
-        """Commit until it can be read back. Another worker may be doing the same: its offsets are as good."""
-        deadline = time.monotonic() + _COMMIT_SECONDS
-        resend = 0.0
-        while time.monotonic() < deadline:
-            if time.monotonic() >= resend:
-                resend = time.monotonic() + _RESEND_SECONDS
-                try:
-                    reader.commit(offsets=client_partitions(starts), asynchronous=True)
-                except KafkaException as problem:
-                    raise unanswered("committing the first offsets", error_of(problem)) from None
-            if len(committed_positions(reader, list(starts))) == len(starts):
-                return
-            time.sleep(_PAUSE_SECONDS)
+    def _commit(self, starts: Mapping[TopicPartition, Position], begins: Mapping[TopicPartition, int]) -> None:
+        """Commit until it can be read back. Another worker may be doing the same: its offsets are as good.
+
+        Brokers refuse it while the group has members (it had other topics before). Then what begins at `begins` can do without:
+        so does a partition that has no offset when it is assigned.
+        """
+        refusals: list[KafkaError] = []
+
+        def answered(error: KafkaError | None, _: Sequence[ClientPartition]) -> None:
+            if error is not None:
+                refusals.append(error)
+
+        reader = open_consumer(reader_properties(self._settings), self._log, on_commit=answered)
+        try:
+            deadline = time.monotonic() + _COMMIT_SECONDS
+            resend = 0.0
+            while time.monotonic() < deadline:
+                has_members = any(error.code() == KafkaError.UNKNOWN_MEMBER_ID for error in refusals)
+                if time.monotonic() >= resend:
+                    resend = time.monotonic() + _RESEND_SECONDS
+                    try:
+                        reader.commit(offsets=client_partitions(starts), asynchronous=True)
+                    except KafkaException as problem:
+                        raise unanswered("committing the first offsets", error_of(problem)) from None
+                found = committed_positions(reader, list(starts))
+                if len(found) == len(starts):
+                    return
+                if has_members:
+                    self._require_beginnings(
+                        {source: at.offset for source, at in starts.items() if source not in found}, begins
+                    )
+                    return
+                reader.poll(_PAUSE_SECONDS)
+        finally:
+            reader.close()
         raise StartError(
             f"the first offsets of group {self._settings.group_id} could not be committed in {_COMMIT_SECONDS:g} s: "
             "check that the user may read this group"
         )
+
+    def _require_beginnings(self, offsets: Mapping[TopicPartition, int], begins: Mapping[TopicPartition, int]) -> None:
+        later = dict.fromkeys(source.topic for source, offset in offsets.items() if offset != begins[source])
+        if later:
+            raise StartError(
+                f"{', '.join(later)}: new to consumer group {self._settings.group_id}, whose other workers run: that it starts "
+                "from latest can be recorded only while none does. Stop all workers of the group, then start them again"
+            )
+
+
+def without_offsets(
+    partitions: Sequence[TopicPartition], committed: Collection[TopicPartition]
+) -> list[TopicPartition]:
+    """The partitions of topics of which none has a committed offset."""
+    known = {source.topic for source in committed}
+    return [source for source in partitions if source.topic not in known]

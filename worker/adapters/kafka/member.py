@@ -21,9 +21,12 @@ from worker.adapters.kafka.starts import Starts, stable_positions
 from worker.adapters.kafka.topic_watch import TopicWatch
 from worker.errors import CommitAborted, StartError
 from worker.model import Membership, Position, TopicPartition
+from worker.settings.sections import OnOutOfRange
 
 _CONFIRM_SECONDS: Final = 0.5
 _COMMITTED_SECONDS: Final = 0.5
+_TELL_SECONDS: Final = 0.5
+_TELL_PARTITIONS: Final = 5
 
 
 class Member:
@@ -40,6 +43,7 @@ class Member:
         *,
         log: Log,
         revoke_timeout: float,
+        on_out_of_range: OnOutOfRange,
     ) -> None:
         self._topics = list(topics)
         self._commands = commands
@@ -54,7 +58,9 @@ class Member:
         self._left = False
         self._handled, self.turned = True, time.monotonic()
         self._consumer: Consumer = open_consumer(properties, log, on_commit=self._commits.answered)
-        self._fetching = Fetching(self._consumer, self._watch, log)
+        self._fetching = Fetching(self._consumer, self._watch, log, on_out_of_range)
+        self.waiting: Sequence[str] = ()
+        self._told_at = 0.0
 
     def run(self) -> None:
         """Join, fetch until `stop`, hand everything back and leave. Raises StartError where it cannot go on."""
@@ -71,7 +77,7 @@ class Member:
         except KafkaException as problem:
             raise StartError(f"the Kafka consumer failed: {error_of(problem).str()}") from problem
         finally:
-            self._left = True
+            self._left, self.waiting = True, ()
             self._commits.abandon()
             self._commands.close()
             self._consumer.close()
@@ -139,7 +145,22 @@ class Member:
         if resolved:
             for source, assignment in resolved.items():
                 self._fetching.own(source, assignment.number, assignment.start.offset)
+            self._told_at = 0.0
+        self._tell()
+        if resolved:
             self._listener.assigned(resolved)
+
+    def _tell(self) -> None:
+        """What stands, in `waiting`, which other threads read."""
+        if self.turned - self._told_at < _TELL_SECONDS:
+            return
+        self._told_at = self.turned
+        waiting = (*self._starts.waiting(), *self._fetching.waiting())
+        expected = self._starts.expected
+        if not waiting and expected and not self._fetching.owned:
+            names = ", ".join(map(str, expected[:_TELL_PARTITIONS]))
+            waiting = (f"joining: {len(expected)} assigned partitions wait for their committed offsets ({names})",)
+        self.waiting = waiting
 
     def _look_after_topics(self) -> None:
         """Begin anew with topics that were made anew. Nothing more is committed of the old: it would stand on the new."""

@@ -45,13 +45,8 @@ def record_of(message: Message, source: TopicPartition, assignment: int) -> Reco
     )
 
 
-def judge(error: KafkaError, source: TopicPartition, offset: int | None, log: Log) -> None:
+def judge(error: KafkaError, log: Log) -> None:
     """A message that is an error. Raises StartError where the consumer cannot go on; the client sees to the others."""
-    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-        raise StartError(
-            f"offset {offset} of {source} is not in the topic any more (retention, or the topic was made anew): "
-            "choose where to go on with kafka-consumer-groups --reset-offsets, then start the worker again"
-        )
     if error.fatal():
         raise StartError(f"the Kafka consumer failed: {error.str()}")
     log(logging.WARNING, f"Kafka: {error.str()}")

@@ -71,6 +71,7 @@ class KafkaSource:
             Places(self._settings, self._log),
             log=self._log,
             revoke_timeout=self._revoke_timeout,
+            on_out_of_range=self._settings.on_out_of_range,
         )
         self._member = member
         # a daemon, so that a broker which never answers cannot keep the process from ending
@@ -84,6 +85,10 @@ class KafkaSource:
     def stalled(self) -> float:
         """See the port."""
         return time.monotonic() - self._member.turned if self._member is not None else 0.0
+
+    def waiting(self) -> Sequence[str]:
+        """See the port. Up to half a second old."""
+        return self._member.waiting if self._member is not None else ()
 
     def pause(self, partitions: Collection[TopicPartition]) -> None:
         """See the port. In force before the next record is fetched when called inside `Listener.arrived`."""

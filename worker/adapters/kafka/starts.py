@@ -2,17 +2,18 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka import TopicPartition as ClientPartition
 
-from worker.adapters.kafka.clients import Log, error_of
+from worker.adapters.kafka.clients import Log
 from worker.adapters.kafka.commits import OffsetCommits, positions_of
 from worker.adapters.kafka.places import Places
+from worker.adapters.kafka.seeking import sought
 from worker.core.takeover import first_metadata, names_another_topic
 from worker.model import Assignment, Position, TopicPartition
 
@@ -55,6 +56,15 @@ class Starts:
         """The partition has gone again."""
         self._expected.pop(source, None)
 
+    @property
+    def expected(self) -> Sequence[TopicPartition]:
+        """All that wait."""
+        return tuple(self._expected)
+
+    def waiting(self) -> Sequence[str]:
+        """Those that have waited for more than a minute, one sentence each."""
+        return [*filter(None, (self._sentence(source, expected) for source, expected in self._expected.items()))]
+
     def resolve(self, consumer: Consumer) -> dict[TopicPartition, Assignment]:
         """Those that have an answer now: the consumer stands at their start. Blocks for a second at most."""
         if not self._expected:
@@ -73,7 +83,7 @@ class Starts:
                 self._announce(source.topic, place[1])
             if void or start.offset < 0:
                 self._expected[source].initial = self._commit_beginning(consumer, source, *place)
-            elif self._sought(consumer, source, start.offset):
+            elif sought(consumer, source, start.offset):
                 resolved[source] = Assignment(self._expected.pop(source).number, start, *place)
         self._warn()
         return resolved
@@ -113,15 +123,6 @@ class Starts:
             self._announced.add(topic_id)
             self._log(logging.WARNING, f"topic {topic} was made anew: read from its beginning")
 
-    def _sought(self, consumer: Consumer, source: TopicPartition, offset: int) -> bool:
-        start = ClientPartition(*source, offset)
-        try:
-            consumer.seek(start)
-        except KafkaException as problem:
-            # librdkafka has given up a partition whose topic was missing for a while, and takes it up by an assignment only
-            return error_of(problem).code() == KafkaError._STATE and _assigned_again(consumer, start)  # noqa: SLF001
-        return True
-
     def _commit_beginning(
         self, consumer: Consumer, source: TopicPartition, cluster: str, topic_id: str
     ) -> Future[None] | None:
@@ -141,26 +142,20 @@ class Starts:
 
     def _warn(self) -> None:
         for source, expected in self._expected.items():
-            waited = self._monotonic() - expected.since
-            if waited > _PATIENCE_SECONDS and not expected.warned:
+            if not expected.warned and (sentence := self._sentence(source, expected)):
                 expected.warned = True
-                what = f"the committed offset of {source}"
-                advice = "look for a hanging transaction with kafka-transactions.sh find-hanging"
-                if not self._places.of(source.topic):
-                    what, advice = f"the id of topic {source.topic}", "look whether it still exists"
-                self._log(
-                    logging.ERROR, f"{what} has not been readable for {waited:.0f} s: if the brokers are well, {advice}"
-                )
+                self._log(logging.ERROR, sentence)
 
-
-def _assigned_again(consumer: Consumer, start: ClientPartition) -> bool:
-    try:
-        consumer.incremental_unassign([start])
-        consumer.incremental_assign([start])
-        consumer.pause([start])
-    except KafkaException:
-        return False
-    return True
+    def _sentence(self, source: TopicPartition, expected: _Expected) -> str:
+        """Empty while there is patience."""
+        waited = self._monotonic() - expected.since
+        if waited <= _PATIENCE_SECONDS:
+            return ""
+        what = f"the committed offset of {source}"
+        advice = "look for a hanging transaction with kafka-transactions.sh find-hanging"
+        if not self._places.of(source.topic):
+            what, advice = f"{source}: the id of its topic", "look whether it still exists"
+        return f"{what} has not been readable for {waited:.0f} s: if the brokers are well, {advice}"
 
 
 def stable_positions(consumer: Consumer, partitions: Collection[TopicPartition]) -> dict[TopicPartition, Position]:

@@ -228,7 +228,7 @@ class Transactions:
             return error_of(problem)
         except ValueError as problem:  # offsets that the client does not take, such as a zero within their metadata
             return KafkaError(KafkaError._INVALID_ARG, str(problem))  # noqa: SLF001
-        except SystemError as problem:  # seen once: `flush` of a producer that was being fenced returns without a result
+        except SystemError as problem:  # seen once: `flush` of a fenced producer returned without a result
             return KafkaError(KafkaError._FATAL, str(problem))  # noqa: SLF001
         return None
 
