@@ -1,7 +1,6 @@
 """A submit whose answer was lost: `resubmit` may pay twice, `dead_letter` never does."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -262,27 +261,3 @@ def test_kills_at_any_moment_pay_for_no_record_twice() -> None:
         assert set(house.reasons()) <= {"UNKNOWN_SUBMIT"}
 
     in_house(test, WORKER_GUARANTEES__ON_UNKNOWN_SUBMIT="dead_letter")
-
-
-def test_an_intent_whose_post_never_starts_is_withdrawn_at_a_stop_though_an_earlier_job_is_known() -> None:
-    async def test(house: House) -> None:
-        house.api.failures["t"] = deque(["boom"])
-        house.produce("t", key="k")
-        worker = house.start()
-        await house.until(lambda: len(house.recorded()) == 1)
-        (partition,) = worker._partitions.values()
-        await house.until(
-            lambda: partition.mark(0).intent
-        )  # the job has failed, the intent of the next attempt is not committed
-        house.broker.faults.abort_commit = 10**6
-        await house.clock.sleep(0.5)
-        assert len(house.api.jobs) == 1
-        house.broker.faults.abort_commit = 0
-        await house.stop_one(worker)
-        assert not mark(house, 0).intent
-        house.start()
-        await house.until(lambda: house.lag() == 0)
-        assert (len(house.vectors()), house.reasons()) == (1, {})
-
-    strict = {"WORKER_GUARANTEES__ON_UNKNOWN_SUBMIT": "dead_letter", "WORKER_LIMITS__COMMIT_INTERVAL": "5"}
-    in_house(test, partitions=1, **strict)
