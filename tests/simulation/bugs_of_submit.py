@@ -1,14 +1,14 @@
 """Bugs of the submit: the lease, the intents, the ids, and the hand-over."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from tests.simulation.patching import Bugs, Patch, bug
 from worker.core.lease import Lease
 from worker.core.ledger import BLANK, intended, submitted
-from worker.core.partitions import Partition, Partitions
+from worker.core.partitions import Partition
 from worker.gate.leasehold import Leasehold
-from worker.model import Job, Record, TopicPartition
+from worker.model import Job, Record
 from worker.stages.consume import Consume
 from worker.stages.submit import Submit, Try
 
@@ -78,18 +78,3 @@ def handed_over_with_posts_in_flight() -> Sequence[Patch]:
         return None
 
     return [Patch(Consume, "_settle", _settle)]
-
-
-@bug(BUGS)
-def tasks_of_lost_partitions_go_on() -> Sequence[Patch]:
-    """Rule 10: what belongs to an assignment that is over is not ended, and goes on when the partition has come back."""
-
-    def _drop(self: Consume, numbers: Mapping[TopicPartition, int], *, lost: bool) -> None:
-        for partition in self._partitions.drop(numbers).values():
-            self._bytes -= partition.discard_backlog()
-        self._ownership_changed()
-
-    return [
-        Patch(Partitions, "of", lambda self, record: self._owned.get(record.source)),
-        Patch(Consume, "_drop", _drop),
-    ]

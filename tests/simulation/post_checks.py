@@ -89,6 +89,8 @@ class PostChecks:
             self._fail(
                 "P3", f"{again} is alive, its answer was not lost, and its owner has never lost the partition", event
             )
+        elif not self._book.scenario.ample_metadata:
+            self._causes[earlier.number] = "the brokers take too little metadata"
         elif self._book.ended_in_order(owned):
             self._fail("P2 graceful", f"{again} was not recorded, though its owner has handed over in order", event)
         else:

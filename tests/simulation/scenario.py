@@ -185,7 +185,7 @@ def _after_posts(random: Random, session_timeout: float) -> dict[int, Fault]:
     """Where it hurts most: right after a POST has started."""
     if random.random() < 0.3:
         return {}
-    weights = {"expel": 6, "expel and pass on": 3, "freeze": 2, "kill": 2, "stop": 4, "rebalance": 2}
+    weights = {"expel": 6, "expel and pass on": 3, "freeze": 2, "kill": 2, "stop": 8, "rebalance": 3}
     kinds = random.choices([*weights], [*weights.values()], k=random.choice((1, 2, 4)))
     return {
         random.randrange(24): replace(
