@@ -3,13 +3,14 @@
 The ground: `POST`s as the emulator accepted them, and the faults as they were injected, both by CLOCK_MONOTONIC of one machine.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from tests.chaos.schedule import UNCLEAN, Kind
+from tests.chaos.schedule import OUTAGES, UNCLEAN, Kind
 
 IN_FLIGHT: Final = 0.6
 """Seconds that a POST and the commit of its request_id may take on top of the lease."""
@@ -82,16 +83,23 @@ def repeats(posts: Iterable[Post]) -> list[Repeat]:
 
 
 def account(
-    posts: Sequence[Post], incidents: Sequence[Incident], lease_cap: float, leases: Mapping[int, float] | None = None
+    posts: Sequence[Post],
+    incidents: Sequence[Incident],
+    lease_cap: float,
+    leases: Mapping[int, float] | None = None,
+    session_timeout: float = math.inf,
 ) -> Account:
     """Whose fault each repeated bill is. `leases`: the longest effective one of each worker in seconds, where that is known to be
-    shorter than the cap."""
-    unclean = [one for one in incidents if one.kind in UNCLEAN]
+    shorter than the cap. `session_timeout`: an outage of the brokers that lasts longer takes every worker's partitions from it.
+    """
+    unclean = [one for one in incidents if one.kind in UNCLEAN or expels_all(one, session_timeout)]
     known = leases or {}
     starts = {one: exposed_since(one, incidents, min(lease_cap, known.get(one.worker, lease_cap))) for one in unclean}
     found = Account(answers_lost=sum(post.billed and post.answer_lost for post in posts))
 
     def exposed(one: Incident, post: Post) -> bool:
+        if one.kind in OUTAGES:
+            return starts[one] <= post.at <= one.ended
         return one.worker == post.worker and starts[one] <= post.at <= one.began + LAST_BYTES
 
     for one in unclean:
@@ -109,11 +117,17 @@ def account(
     return found
 
 
+def expels_all(one: Incident, session_timeout: float) -> bool:
+    """Whether the brokers were away for so long that the group takes every member for dead: all partitions are taken over without
+    a hand-over, and what was POSTed under the last lease and is not on record is repeated."""
+    return one.kind in OUTAGES and one.ended - one.began >= session_timeout
+
+
 def exposed_since(one: Incident, incidents: Sequence[Incident], lease: float) -> float:
     """From when on the victim's POSTs may have been unrecorded: one lease before the fault; where no broker took commits at that
     time, one lease before that began."""
     reach = one.began - lease - IN_FLIGHT
-    outages = [other for other in incidents if other.kind in {Kind.BROKER, Kind.BROKER_KILL}]
+    outages = [other for other in incidents if other.kind in OUTAGES and other is not one]
     for outage in sorted(outages, key=lambda other: -other.began):
         if outage.began <= one.began and reach <= outage.ended + RECOVERY:
             reach = min(reach, outage.began - lease - IN_FLIGHT)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.chaos.money import Incident, Repeat
 from tests.chaos.run import Result
-from tests.chaos.schedule import UNCLEAN, Kind, Plan
+from tests.chaos.schedule import Kind, Plan
 from tests.chaos.stalls import Stall, stall
 from tests.integration.events import sha256
 
@@ -57,9 +57,9 @@ def lines(result: Result, *, unclean: bool) -> Iterator[str]:
     yield f"  {'injected':<18}{'count':>6}{'repeated bills':>16}{'at most':>9}{'largest':>9}{'stalled, mean':>15}{'worst':>8}"
     for kind, same in _by_kind(result.incidents):
         costs = f"{'-':>16}{0:>9}{'-':>9}"
-        if kind in UNCLEAN:
+        if any(one in account.exposed for one in same):
             repeated = [account.by_incident[one] for one in same]
-            costs = f"{sum(repeated):>16}{sum(account.exposed[one] for one in same):>9}{max(repeated):>9}"
+            costs = f"{sum(repeated):>16}{sum(account.exposed.get(one, 0) for one in same):>9}{max(repeated):>9}"
         stalled = [found.seconds for found in _stalled(result, same)]
         times = f"{fmean(stalled):>13.1f} s{max(stalled):>6.1f} s" if stalled else f"{'-':>15}{'-':>8}"
         yield f"  {kind:<18}{len(same):>6}{costs}{times}"
@@ -97,7 +97,7 @@ def json_object(result: Result, plan: Plan, *, unclean: bool) -> dict[str, Any]:
         "repeated_by_kind": {
             str(kind): sum(account.by_incident[one] for one in same)
             for kind, same in _by_kind(result.incidents)
-            if kind in UNCLEAN
+            if any(one in account.exposed for one in same)
         },
         "repeated_by_lost_answers": account.lost_repeated,
         "unowed_bills": len(account.unowed),

@@ -57,7 +57,12 @@ class Result:
     @property
     def unpaid(self) -> int:
         """Texts that have a vector, and no bill: the counting itself would be wrong."""
-        paid = {event.text for event in self.placed.values() if event.text and event.ends == "vector"}
+        lost = {*self.outcomes.lost}
+        paid = {
+            event.text
+            for place, event in self.placed.items()
+            if event.text and event.ends == "vector" and place not in lost
+        }
         return sum(sha256(text) not in self.bills for text in paid)
 
 
@@ -127,7 +132,7 @@ class _Stage:
             self._name,
             placed,
             compare(setup.input, placed, output, dead_letters),
-            account(injector.posts, incidents, self._plan.lease_cap, self.fleet.leases()),
+            account(injector.posts, incidents, self._plan.lease_cap, self.fleet.leases(), self._plan.session_timeout),
             incidents,
             injector.posts,
             self.fleet.emulator.bills(),

@@ -29,7 +29,11 @@ STORMS: Final = {
 CALM: Final = {name: 0 for storm in STORMS.values() for name in storm if name != "rate_limit_window_seconds"}
 
 UNCLEAN: Final = frozenset({Kind.KILL, Kind.ZOMBIE})
-"""What takes partitions from a worker without its having said good-bye: only these may repeat a bill."""
+"""What takes partitions from a worker without its having said good-bye: only these may repeat a bill, and outages that
+outlast the session timeout."""
+
+OUTAGES: Final = frozenset({Kind.BROKER, Kind.BROKER_KILL})
+"""What takes the brokers away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,6 +73,14 @@ def test_other_faults_excuse_no_bill(kind: Kind) -> None:
     assert len(account([post(99.9, 1), post(110, 2)], [replace(KILL, kind=kind)], CAP).unowed) == 1
 
 
+def test_an_outage_that_outlasts_the_session_excuses_what_was_posted_under_the_last_lease() -> None:
+    outage = Incident(Kind.BROKER, worker=-1, began=100.0, ended=106.0)
+    pair = [post(100.7, 1), post(112, 2)]
+    assert account(pair, [outage], CAP, session_timeout=5.0).by_incident == {outage: 1}
+    assert len(account(pair, [outage], CAP, session_timeout=7.0).unowed) == 1
+    assert len(account([post(90, 1), post(112, 2)], [outage], CAP, session_timeout=5.0).unowed) == 1
+
+
 def test_an_answer_that_was_lost_excuses_one_more_bill() -> None:
     found = account([post(50, 1, lost=True), post(51, 1), post(52, 1)], [], CAP)
     assert (found.answers_lost, found.lost_repeated, len(found.unowed)) == (1, 1, 1)

@@ -2,8 +2,10 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from tests.conformance.clusters import Cluster, Recorder, listener
+from worker.errors import CommitAborted
 from worker.model import Message, Position, TopicPartition
 from worker.ports import Source
 from worker.settings.sections import StartFrom
@@ -36,6 +38,16 @@ async def joined(
     await source.start(listener(recorder))
     await until(lambda: len(recorder.starts) >= partitions)
     return source, recorder
+
+
+async def member_of_a_group(source: Source) -> None:
+    """Wait until the source has joined, whether it was given partitions or not."""
+    async with asyncio.timeout(50):
+        while True:
+            with suppress(CommitAborted):
+                await source.snapshot()
+                return
+            await asyncio.sleep(0.02)
 
 
 async def commit(source: Source, partition: TopicPartition, offset: int, metadata: str = "") -> None:

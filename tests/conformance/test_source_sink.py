@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.conformance.clusters import Cluster, Recorder, listener, publish
-from tests.conformance.steps import commit, joined, numbered, offsets, until
+from tests.conformance.steps import commit, joined, member_of_a_group, numbered, offsets, until
 from worker.core.takeover import first_metadata
 from worker.errors import CommitAborted, MessageRefused, StartError
 from worker.model import Batch, Membership, Message, Position, Record, TopicPartition
@@ -220,6 +220,21 @@ async def test_a_rebalance_waits_for_revoked_and_the_commit_made_in_it_is_where_
     [stayed] = set(numbers) - {moved}
     found = await cluster.committed(group, topic)
     assert (found[stayed], found[moved].offset) == (Position(7), 5)
+
+
+async def test_records_go_on_arriving_after_rebalances_that_bring_nothing_new(
+    cluster: Cluster, group: str, closing: list[Source]
+) -> None:
+    topic = cluster.topic(partitions=1)
+    _, recorder = await joined(cluster, group, topic, closing)
+    for number in range(3):  # more members than partitions: what the first one has stays its own
+        other = cluster.source(group, topic)
+        await other.start(listener(Recorder(other)))
+        await member_of_a_group(other)
+        await publish(cluster, *numbered(topic, 1))
+        await until(lambda number=number: len(recorder.records) == number + 1)  # type: ignore[misc]
+        await other.close()
+    assert recorder.revocations == []
 
 
 async def test_close_revokes_everything_once_and_its_commit_lands(

@@ -286,15 +286,15 @@ def ledger(*entries: tuple[int, Mark], end: int, unclean: int = 0, clean: bool =
 
 
 PENDING = Mark("a", 5.0, 2)
-FULL = ledger((1, PENDING), (2, Mark("b", 6.0, 1, intent=True)), (5, BLANK), (7, Mark(claimed=True)), end=9)
+FULL = ledger((1, PENDING), (2, Mark("b", 6.0, 1, intent=True)), (5, BLANK), (7, Mark(claims=2)), end=9)
 
 
 def test_a_changed_job_voids_ids_and_intents_and_nothing_else() -> None:
     other = job_fingerprint("gemini-embedding-001", "https://api.example", 768, None)
-    with_intent = ledger(*FULL.entries[:3], (6, Mark(None, 7.0, 1, intent=True)), (7, Mark(claimed=True)), end=9)
+    with_intent = ledger(*FULL.entries[:3], (6, Mark(None, 7.0, 1, intent=True)), (7, Mark(claims=2)), end=9)
     kept, voided = usable(with_intent, other)
     assert voided == 3
-    assert [entry.mark for entry in kept.entries] == [BLANK, BLANK, BLANK, BLANK, Mark(claimed=True)]
+    assert [entry.mark for entry in kept.entries] == [BLANK, BLANK, BLANK, BLANK, Mark(claims=2)]
     assert kept.runs == with_intent.runs
     assert kept.job == other
     assert usable(FULL, JOB) == (FULL, 0)
@@ -325,8 +325,10 @@ A_JOB = Job("a", 5.0, 2)
         (PENDING, RESUBMIT, False, Follow(A_JOB)),
         (Mark(None, 5.0, 2, intent=True), RESUBMIT, True, Start(2)),
         (Mark("a", 5.0, 2, intent=True), RESUBMIT, True, Start(2)),
-        (Mark(claimed=True), DEAD_LETTER, False, Start(1)),
-        (replace(PENDING, claimed=True), RESUBMIT, False, Follow(A_JOB)),
+        (Mark(claims=2), DEAD_LETTER, False, Start(1)),
+        (replace(PENDING, claims=2), RESUBMIT, False, Follow(A_JOB)),
+        (replace(PENDING, claims=1), RESUBMIT, True, Follow(A_JOB)),
+        (Mark(claims=1), DEAD_LETTER, True, Start(1)),
     ],
 )
 def test_where_a_recalled_record_goes_on(
@@ -345,8 +347,8 @@ def test_an_intent_is_a_dead_letter_where_the_setting_says_so(
     assert (ending.reason, ending.attempts, ending.job) == (Reason.UNKNOWN_SUBMIT, 2, job)
 
 
-def test_a_claimed_record_that_crashed_the_worker_is_a_dead_letter_with_its_job() -> None:
-    ending = resume(replace(PENDING, claimed=True), RESUBMIT, unclean=True)
+def test_a_record_claimed_twice_that_crashed_the_worker_again_is_a_dead_letter_with_its_job() -> None:
+    ending = resume(replace(PENDING, claims=2), RESUBMIT, unclean=True)
     assert isinstance(ending, GiveUp)
     assert (ending.reason, ending.job) == (Reason.INVALID_EVENT, A_JOB)
 
@@ -355,8 +357,8 @@ def test_an_intent_keeps_the_id_that_it_replaces_until_its_own_is_known() -> Non
     mark = intended(PENDING, 9.0, 3)
     assert mark == Mark("a", 9.0, 3, intent=True)
     assert submitted(BLANK, Job("b", 9.0, 3)) == Mark("b", 9.0, 3)
-    assert intended(Mark(claimed=True), 9.0, 1).claimed
-    assert submitted(Mark(claimed=True), Job("b", 9.0, 3)).claimed
+    assert intended(Mark(claims=2), 9.0, 1).claims == 2
+    assert submitted(Mark(claims=2), Job("b", 9.0, 3)).claims == 2
 
 
 def test_takeovers_without_a_hand_over_are_counted_until_the_offset_moves() -> None:
@@ -499,15 +501,15 @@ class TestFit:
         assert found.entries[2].mark == Mark(None, 1.8e9, 1, intent=True)
 
     def test_intents_and_claims_stay(self) -> None:
-        marks = {0: Mark("a" * 36, 1.8e9, 1, intent=True, claimed=True), 1: Mark("b" * 36, 1.8e9, 1, claimed=True)}
+        marks = {0: Mark("a" * 36, 1.8e9, 1, intent=True, claims=2), 1: Mark("b" * 36, 1.8e9, 1, claims=2)}
         offsets = OffsetRuns(0, (0, 1), 2)
         text = encode_within(ledger_of(PLACE, JOB, offsets, marks), 80)
         assert text is not None
         found = decode(text, PLACE, 0)
         assert isinstance(found, Ledger)
         assert found.entries == (
-            Entry(0, Mark(None, 1.8e9, 1, intent=True, claimed=True)),
-            Entry(1, Mark(claimed=True)),
+            Entry(0, Mark(None, 1.8e9, 1, intent=True, claims=2)),
+            Entry(1, Mark(claims=2)),
         )
 
 

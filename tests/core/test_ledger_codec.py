@@ -35,11 +35,11 @@ NEWEST = 1_800_000_000
 
 @st.composite
 def marks(draw: st.DrawFn, ids: st.SearchStrategy[str] = IDS) -> Mark:
-    kind, claimed = draw(st.integers(0, 3)), draw(st.booleans())
+    kind, claims = draw(st.integers(0, 3)), draw(st.integers(0, 2))
     if kind == 0:
-        return Mark(claimed=claimed)
+        return Mark(claims=claims)
     time, attempt = float(NEWEST - draw(st.integers(0, 65_535))), draw(st.integers(0, 255))
-    return Mark(draw(ids) if kind != 1 else None, time, attempt, intent=kind != 2, claimed=claimed)
+    return Mark(draw(ids) if kind != 1 else None, time, attempt, intent=kind != 2, claims=claims)
 
 
 @st.composite
@@ -59,7 +59,7 @@ def some_ledger() -> Ledger:
         Entry(1000, Mark("0f8fad5b-d9cb-469f-a165-70867728950e", float(NEWEST), 1)),
         Entry(1001, Mark("job:17", NEWEST - 7.0, 2, intent=True)),
         Entry(1300, BLANK),
-        Entry(1301, Mark(claimed=True)),
+        Entry(1301, Mark(claims=2)),
     )
     return Ledger(PLACE, 1000, JOB, entries, 1310, 2, clean=True)
 
@@ -222,7 +222,8 @@ def test_a_ledger_may_claim_anything_without_costing_anything() -> None:
         head + b"\x00\x01\x02\x01\x00\x00\x02a/\x00",
         head + b"\x00\x01\x02\x01\x00\x00\x00\x00",  # an id without a letter
         head + b"\x00\x01\x03\x01\x00\x00\x00",  # an id that is two kinds of id
-        head + b"\x00\x01\x10\x00",  # a flag that nobody knows
+        head + b"\x00\x01\x20\x00",  # a flag that nobody knows
+        head + b"\x00\x01\x18\x00",  # one claim more than there can be
     ]
     for body in hostile:
         assert isinstance(decode(packed(body), PLACE, 5), Refused)
@@ -267,7 +268,7 @@ def worst(count: int, longest: int, run: int) -> Ledger:
     request_id = "ffffffff-ffff-ffff-ffff-ffffffffffff" if longest == 16 else "x" * (longest - 1)
     start = 2**63 - 1 - count * (run + 1)
     entries = tuple(
-        Entry(start + i * (run + 1), Mark(request_id, float(i), 255, intent=True, claimed=True)) for i in range(count)
+        Entry(start + i * (run + 1), Mark(request_id, float(i), 255, intent=True, claims=2)) for i in range(count)
     )
     return Ledger(PLACE, start, JOB, entries, 2**63 - 1, 63, clean=True, waiting=True)
 
@@ -304,6 +305,6 @@ def test_whatever_is_admitted_fits(
             lowest, *_, highest = [*offsets.unfinished, *offsets.unfinished]
             offsets.finished(data.draw(st.sampled_from([lowest, highest])))
         offsets.started(position)
-        pending[position] = Mark(ids[index % len(ids)], NEWEST + index, 3, intent=True, claimed=True)
+        pending[position] = Mark(ids[index % len(ids)], NEWEST + index, 3, intent=True, claims=2)
         position += 1
         assert len(encode(ledger_of(PLACE, JOB, offsets, pending))) <= budget

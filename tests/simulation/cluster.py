@@ -197,7 +197,7 @@ class Cluster:
         if not isinstance(ledger, Ledger):
             return f"offset {position.offset}, no ledger"
         marks = [
-            f"{offset}={'intent ' if mark.intent else ''}{(mark.request_id or '-')[:8]}{' claimed' if mark.claimed else ''}"
+            f"{offset}={'intent ' if mark.intent else ''}{(mark.request_id or '-')[:8]}{' claimed' * mark.claims}"
             for offset, mark in ledger.entries
         ]
         return f"offset {ledger.offset}, end {ledger.end}{', clean' if ledger.clean else ''} [{', '.join(marks)}]"

@@ -27,7 +27,7 @@ FINGERPRINT_BYTES = 6
 """Of names in a ledger (48 bits). They tell apart the few clusters, topics and configurations that one operator has, not an
 attacker's: two of them are confused with a probability of 2^-48 a pair, and partition and offset would have to agree too."""
 
-_CRASHED_AGAIN = "the worker ended abruptly, again, while it was decoding this record alone"
+_CRASHED_AGAIN = "the worker ended abruptly, twice in a row, while it was decoding this record alone"
 _UNKNOWN = (
     "the worker ended after a submit may have started and before its answer was recorded: it may have been billed"
 )
@@ -53,8 +53,12 @@ class Mark:
     submitted_at: float = 0.0
     attempt: int = 0
     intent: bool = False
-    claimed: bool = False
+    claims: int = 0
 
+
+MOST_CLAIMS = 2
+"""Claims after which a record that the worker crashes over again is given up. One would not do: a worker that is killed for other
+reasons three times, and once more while it works one record at a time, nearly always dies over some claimed record."""
 
 BLANK = Mark()
 """The mark of a record that was started and nothing else."""
@@ -168,31 +172,31 @@ def ledger_of(
 
 
 def submitted(before: Mark, job: Job) -> Mark:
-    """The mark of a record whose submit was answered. The id that it replaces goes only now; a claim stays."""
-    return Mark(job.request_id, job.submitted_at, job.attempt, claimed=before.claimed)
+    """The mark of a record whose submit was answered. The id that it replaces goes only now; claims stay."""
+    return Mark(job.request_id, job.submitted_at, job.attempt, claims=before.claims)
 
 
 def claimed(before: Mark) -> Mark:
     """The mark to be committed before a suspect is decoded."""
-    return replace(before, claimed=True)
+    return replace(before, claims=min(before.claims + 1, MOST_CLAIMS))
 
 
 def unclaimed(mark: Mark) -> Mark:
-    """The mark without its claim: the record's work ends in order."""
-    return replace(mark, claimed=False) if mark.claimed else mark
+    """The mark without its claims: the record's work ends in order."""
+    return replace(mark, claims=0) if mark.claims else mark
 
 
 def intended(before: Mark, now: float, attempt: int) -> Mark:
     """The mark to be committed before a POST in strict mode, the earlier job's id kept. `now`: seconds since the epoch."""
-    return Mark(before.request_id, now, attempt, intent=True, claimed=before.claimed)
+    return Mark(before.request_id, now, attempt, intent=True, claims=before.claims)
 
 
 def usable(ledger: Ledger, job: bytes) -> tuple[Ledger, int]:
     """The ledger for a worker whose `job_fingerprint` is `job`, and how many request_ids and intents are void because it has
-    changed: their results would not fit, those records are submitted anew. Finished stays finished, a claim stays."""
+    changed: their results would not fit, those records are submitted anew. Finished stays finished, claims stay."""
     if ledger.job == job:
         return ledger, 0
-    entries = tuple(Entry(entry.offset, Mark(claimed=entry.mark.claimed)) for entry in ledger.entries)
+    entries = tuple(Entry(entry.offset, Mark(claims=entry.mark.claims)) for entry in ledger.entries)
     voided = sum(entry.mark.request_id is not None or entry.mark.intent for entry in ledger.entries)
     return replace(ledger, job=job, entries=entries), voided
 
@@ -231,13 +235,13 @@ def resume(
 ) -> Skip | Follow | Start | GiveUp:
     """Where the journey of a delivered record goes on. `unclean`: its partition was taken over without a hand-over.
 
-    An intent is decided by the setting of the worker that finds it. A claim counts only when its writer ended abruptly.
+    An intent is decided by the setting of the worker that finds it. Claims count only when their writer ended abruptly.
     """
     if isinstance(recalled, Finished):
         return Skip()
     mark = recalled
     job = Job(mark.request_id, mark.submitted_at, mark.attempt) if mark.request_id else None
-    if mark.claimed and unclean:
+    if mark.claims >= MOST_CLAIMS and unclean:
         return GiveUp(Reason.INVALID_EVENT, _CRASHED_AGAIN, mark.attempt, job)
     if mark.intent and on_unknown_submit is OnUnknownSubmit.DEAD_LETTER:
         return GiveUp(Reason.UNKNOWN_SUBMIT, _UNKNOWN, mark.attempt, job)

@@ -20,7 +20,7 @@ from binascii import crc32
 from typing import Any
 
 from worker.core.answers import is_request_id
-from worker.core.ledger import BLANK, Entry, Ledger, Mark, Nothing, Place, Read, Refused, Void, fingerprint
+from worker.core.ledger import BLANK, MOST_CLAIMS, Entry, Ledger, Mark, Nothing, Place, Read, Refused, Void, fingerprint
 
 MAGIC = "ewl"
 VERSION = "1"
@@ -41,7 +41,8 @@ _PER_RECORD = _LONGEST_RUN + 1 + _TIMING.size
 _UUID_BYTES = 16
 _LONGEST_ID = 1 + 128
 
-_UUID, _RAW, _INTENT, _CLAIMED = 1, 2, 4, 8
+_UUID, _RAW, _INTENT, _CLAIM = 1, 2, 4, 8
+_CLAIMS = MOST_CLAIMS * _CLAIM | _CLAIM
 _CLEAN, _WAITING, _MOST_UNCLEAN = 0x80, 0x40, 0x3F
 _LATEST, _OLDEST_AGE, _MOST_ATTEMPTS = 2**32 - 1, 2**16 - 1, 255
 _MOST_OFFSET = 2**63 - 1
@@ -142,7 +143,7 @@ def _seconds(mark: Mark) -> int:
 def _put_mark(body: bytearray, mark: Mark, newest: int) -> None:
     uuid = mark.request_id is not None and _CANONICAL_UUID.fullmatch(mark.request_id)
     kind = 0 if mark.request_id is None else _UUID if uuid else _RAW
-    body.append(kind | (_INTENT if mark.intent else 0) | (_CLAIMED if mark.claimed else 0))
+    body.append(kind | (_INTENT if mark.intent else 0) | _CLAIM * max(0, min(mark.claims, MOST_CLAIMS)))
     if _timed(mark):
         attempt = max(0, min(mark.attempt, _MOST_ATTEMPTS))
         body += _TIMING.pack(attempt, min(newest - _seconds(mark), _OLDEST_AGE))
@@ -208,11 +209,11 @@ class _Reader:
 
     def _mark(self, newest: int) -> Mark:
         (flags,) = self._take(1)
-        kind, intent, claimed = flags & (_UUID | _RAW), bool(flags & _INTENT), bool(flags & _CLAIMED)
-        if flags & ~(_UUID | _RAW | _INTENT | _CLAIMED) or kind == _UUID | _RAW:
+        kind, intent, claims = flags & (_UUID | _RAW), bool(flags & _INTENT), (flags & _CLAIMS) // _CLAIM
+        if flags & ~(_UUID | _RAW | _INTENT | _CLAIMS) or kind == _UUID | _RAW or claims > MOST_CLAIMS:
             raise ValueError("an unknown kind of mark")
         if not kind and not intent:
-            return Mark(claimed=True) if claimed else BLANK
+            return Mark(claims=claims) if claims else BLANK
         attempt, age = self._unpack(_TIMING)
         request_id = None
         if kind == _UUID:
@@ -222,7 +223,7 @@ class _Reader:
             request_id = self._take(self._take(1)[0]).decode("ascii")
             if not is_request_id(request_id):
                 raise ValueError("an impossible request_id")
-        return Mark(request_id, float(max(0, newest - age)), attempt, intent, claimed)
+        return Mark(request_id, float(max(0, newest - age)), attempt, intent, claims)
 
     def _varint(self) -> int:
         number = 0

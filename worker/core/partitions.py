@@ -68,13 +68,15 @@ class Partition:
     @property
     def next_is_suspect(self) -> bool:
         """Whether the next record to be taken up has to work alone, see `takeover.suspects`."""
-        return self.suspects_left > 0 and self.settled and not self.closing and bool(self.backlog)
+        if not self.backlog or not self.settled or self.closing:
+            return False
+        return self.suspects_left > 0 or self.mark(self.backlog[0].offset).claims > 0
 
     def suspect(self, offset: int) -> bool:
         """A record was taken up; returns whether it is to be claimed, and to work alone."""
-        if self.suspects_left <= 0:
+        if self.suspects_left <= 0 and not self.mark(offset).claims:
             return False
-        self.suspects_left -= 1
+        self.suspects_left = max(0, self.suspects_left - 1)
         self.suspected.add(offset)
         return True
 

@@ -54,8 +54,9 @@ class Places:
 
     def renew(self, topics: Collection[str], after: float = 0.0) -> None:
         """Forget what is known of these, and of the cluster: partitions of theirs were assigned. `after`: seconds until they are
-        asked for."""
-        self._cluster = ""
+        asked for. Without topics (a rebalance that brings nothing new) all stays known: nobody would ask again."""
+        if topics:
+            self._cluster = ""
         for topic in topics:
             if topic in self._ids:
                 self._last[topic] = self._ids.pop(topic)
