@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from worker.core.extraction import InputMapping, compile_mapping
-from worker.core.halting import Cause
+from worker.core.halting import Asks, Cause, HealedBy
 from worker.core.lease import Lease, lease_cap
 from worker.core.ledger import job_of
 from worker.core.pace import Pace
@@ -207,7 +207,7 @@ class Worker:
         except Refused as error:
             if error.status in {401, 403}:
                 sentence = f"api_key: the API refuses the key ({error}): set SEGMIND_API_KEY; intake resumes by itself"
-                self._gate.halt(Cause("api_key", sentence, polls_too=True))
+                self._gate.halt(Cause("api_key", sentence, polls_too=True, healed_by=HealedBy.CALL, asks=Asks.ANSWER))
             elif error.status >= 500:
                 self._gate.halt(unreachable(error))
         except Unanswered as error:
@@ -239,7 +239,7 @@ class Worker:
 def unreachable(error: ApiError) -> Cause:
     """The API could not be reached when the worker started."""
     sentence = f"unreachable: the API does not answer ({error}): check api.base_url; intake resumes by itself"
-    return Cause("unreachable", sentence, polls_too=True)
+    return Cause("unreachable", sentence, polls_too=True, healed_by=HealedBy.CALL, asks=Asks.ANSWER)
 
 
 def input_mapping(settings: InputSettings) -> InputMapping:

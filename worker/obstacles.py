@@ -17,8 +17,8 @@ def obstacles(
 ) -> Sequence[str]:
     """All there are; empty: none."""
     reasons = [*source.waiting(), *(partition.refused for partition in partitions.values() if partition.refused)]
-    if gate.halted:
-        reasons.append(f"halted for {gate.halted_seconds:.0f} s: {gate.halted}")
+    now = clock.monotonic()
+    reasons += [f"halted for {now - halt.since:.0f} s: {halt.cause.sentence}" for halt in gate.standing]
     if commit.failing and (seconds := clock.monotonic() - commit.failing.since) > COMMITS_FAIL:
         reasons.append(f"commits have failed for {seconds:.0f} s: {commit.failing.detail}")
     if leasehold.too_slow:

@@ -45,8 +45,8 @@ def named(verdict: Verdict) -> str:
             return " ".join(words + ["suspect"] * suspect)
         case Reject(reason=reason, retryable=retryable, suspect=suspect):
             return " ".join([reason.value] + ["retryable"] * retryable + ["suspect"] * suspect)
-        case Halt(cause=cause, polls_too=polls_too):
-            return f"halt {cause}" + " polls" * polls_too
+        case Halt(cause=cause):
+            return f"halt {cause.key}" + " polls" * cause.polls_too
     return "crash"
 
 
@@ -252,9 +252,9 @@ def test_equal_refusals_have_equal_signatures_and_others_have_not() -> None:
 def test_the_sentence_of_a_halt_names_what_was_said_and_the_fix(error: Refused, fix: str) -> None:
     verdict = judge(SUBMIT, error)
     assert isinstance(verdict, Halt)
-    assert verdict.sentence.startswith(f"{verdict.cause}: ")
-    assert f"HTTP {error.status}" in verdict.sentence
-    assert fix in verdict.sentence
+    assert verdict.cause.sentence.startswith(f"{verdict.cause.key}: ")
+    assert f"HTTP {error.status}" in verdict.cause.sentence
+    assert fix in verdict.cause.sentence
 
 
 TEXTS = st.one_of(
@@ -280,9 +280,9 @@ def test_any_error_gets_a_verdict_that_can_be_published(
     verdict = judge(call, error, age=age, request_id=request_id)
     assert not isinstance(verdict, Crash)
     if isinstance(verdict, Halt):
-        assert len(verdict.sentence.encode()) <= 600
-        assert verdict.sentence.isprintable()
-        assert verdict.polls_too or call is SUBMIT
+        assert len(verdict.cause.sentence.encode()) <= 600
+        assert verdict.cause.sentence.isprintable()
+        assert verdict.cause.polls_too or call is SUBMIT
         return
     assert verdict.detail
     assert verdict.detail.isprintable()

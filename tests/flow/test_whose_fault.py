@@ -8,8 +8,7 @@ import pytest
 
 from tests.fakes.virtual_time import EPOCH
 from tests.flow.harness import INPUT, OUTPUT, House, in_house
-from tests.flow.test_gate import Bench, at_the_gate
-from worker.core.halting import Cause
+from tests.flow.test_gate import NO_CREDITS, REFUSED_KEY, Bench, at_the_gate
 from worker.errors import ApiError, ProtocolError, Refused, Unanswered
 from worker.model import Completed, JobState
 from worker.notices import Halted, Healed
@@ -36,7 +35,7 @@ def test_no_partition_starves_while_others_have_a_backlog() -> None:
 def test_a_probe_that_is_due_while_the_pace_is_shut_does_not_spin() -> None:
     async def test(bench: Bench) -> None:
         job = await bench.submit()
-        bench.gate.halt(Cause("credits", "credits: top up", polls_too=False))
+        bench.gate.halt(NO_CREDITS)
         bench.api.poll_troubles.append(Refused(429, "slow", is_json=True, reset_at=EPOCH + 60.0))
         poll = asyncio.create_task(bench.status(job))
         turns = 0
@@ -230,7 +229,7 @@ def test_an_answer_to_a_call_from_before_the_halt_does_not_heal_it() -> None:
 
         early = asyncio.create_task(bench.gate.call(Call.SUBMIT, slow, event="early"))
         await bench.clock.sleep(0.1)
-        bench.gate.halt(Cause("credits", "credits: top up", polls_too=False))
+        bench.gate.halt(NO_CREDITS)
         release.set()
         await early
         assert bench.gate.halted
@@ -289,7 +288,7 @@ def test_headers_count_as_memory() -> None:
 
 def test_a_429_is_no_proof_that_a_refused_key_is_accepted() -> None:
     async def test(bench: Bench) -> None:
-        bench.gate.halt(Cause("api_key", "api_key: set it", polls_too=True))
+        bench.gate.halt(REFUSED_KEY)
         bench.api.down = lambda: Refused(429, "slow", is_json=True)
         await bench.clock.sleep(60.0)
         assert bench.gate.halted

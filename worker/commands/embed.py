@@ -112,7 +112,7 @@ def explained(call: Call, error: ApiError, request_id: str | None = None) -> str
     """The sentence for a person: what the verdict says, and which job it is about."""
     verdict = judge(call, error, request_id=request_id)
     if isinstance(verdict, Halt):
-        sentence = verdict.sentence.replace("; intake resumes by itself", "")
+        sentence = verdict.cause.sentence.replace("; intake resumes by itself", "")
     elif isinstance(error, Unanswered):
         sentence = f"the API does not answer ({error}): check WORKER_API__BASE_URL, WORKER_API__PROXY and the network"
     else:

@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 from worker.core.endings import Call, Reject, Retry, Step
-from worker.core.halting import Cause
+from worker.core.halting import Asks, Cause, HealedBy
 from worker.core.refusals import LIMIT, RefusalRun
 from worker.core.verdicts import OUTAGE_STATUSES
 from worker.errors import Refused, Unanswered, WorkerError
@@ -52,7 +52,7 @@ class Blame:
         if self._unanswered < OUTAGE_RUN:
             return verdict, None
         sentence = f"outage: the API does not answer ({error}); intake resumes by itself"
-        return verdict, Cause("outage", sentence, polls_too=True)
+        return verdict, Cause("outage", sentence, polls_too=True, healed_by=HealedBy.CALL, asks=Asks.ANSWER)
 
     def _suspected(
         self, call: Call, verdict: Retry | Reject, event: Hashable
@@ -68,9 +68,9 @@ class Blame:
             "api.task_type, api.output_dimensionality and api.extra; intake resumes by itself"
         )
         if call is Call.SUBMIT:
-            return None, Cause("refusals", sentence, polls_too=False)
+            return None, Cause("refusals", sentence)
         again = Retry(Step.RESUBMIT, counted=False, reason=verdict.reason, detail=verdict.detail, http_status=422)
-        return again, Cause("failed_jobs", sentence, polls_too=False)
+        return again, Cause("failed_jobs", sentence, healed_by=HealedBy.RESULT)
 
 
 def unanswered(error: WorkerError) -> bool:

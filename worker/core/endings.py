@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from worker.core.halting import Cause
 from worker.model import Reason
 
 
@@ -52,11 +53,9 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """Stop intake. `cause` is a short stable key, `sentence` names the fix; `polls_too`: polls would meet the same."""
+    """Stop intake."""
 
-    cause: str
-    sentence: str
-    polls_too: bool
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)

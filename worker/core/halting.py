@@ -1,9 +1,14 @@
-"""When intake is halted, and when to look whether the cause is gone.
+"""Why intake is halted, and when to look whether the cause is gone.
 
-open --halt--> halted --probe fails--> halted (interval doubled) --success--> open
+    open --halt--> halted --probe fails--> halted (interval doubled) --success--> open
+
+A cause says itself how it heals. Of those that a probe heals one stands at a time, the last one met: what calls meet now is
+what is wrong now. Those that heal otherwise (by time, or elsewhere) stand beside it, and while one stands no event is tried.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 FIRST_PROBE = 5.0
 """Seconds from a halt to the first probe."""
@@ -12,44 +17,106 @@ LONGEST_PROBE = 300.0
 """Most seconds between two probes: a cause that is gone is noticed within this time."""
 
 
+class HealedBy(StrEnum):
+    """What shows that a cause is gone. The first four are calls for one single event."""
+
+    SUBMIT = "submit"  # a submit is accepted
+    POLL = "poll"  # a poll is answered: a poll met the cause
+    CALL = "call"  # a submit or a poll, whichever waits
+    RESULT = "result"  # a job brings its result
+    CREDITS = "credits"  # the free credits call alone, as `Cause.asks` has it
+    TIME = "time"  # the wall clock reaches `Cause.until`
+    ELSEWHERE = "elsewhere"  # who has halted says so, by `Gate.heal`
+
+
+class Asks(StrEnum):
+    """What the free credits call must say before an event is tried."""
+
+    NOTHING = "nothing"  # it can tell nothing of the cause: not made
+    ANSWER = "answer"  # the API is up and takes the key
+    BALANCE = "balance"  # there is money
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why intake is halted: `key` is short and stable, `sentence` names the fix. `polls_too`: polls would fail alike;
-    `by_poll`: a poll met it, so only a poll can show that it is gone."""
+    """Why intake is halted: `key` is short and stable, `sentence` names the fix. `polls_too`: polls would fail alike, and wait;
+    `until`: seconds since the epoch, for what heals by time."""
 
     key: str
     sentence: str
-    polls_too: bool
-    by_poll: bool = False
+    polls_too: bool = False
+    healed_by: HealedBy = HealedBy.SUBMIT
+    asks: Asks = Asks.NOTHING
+    until: float = 0.0
+
+    @property
+    def probed(self) -> bool:
+        """Whether a probe of the API finds out that it is gone."""
+        return self.healed_by not in {HealedBy.TIME, HealedBy.ELSEWHERE}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A cause that stands, since `since` (monotonic seconds)."""
+
+    cause: Cause
+    since: float
 
 
 class Halting:
-    """The state of halt. Times are monotonic seconds."""
+    """The causes that stand. Times are monotonic seconds, but for `Cause.until`."""
 
     def __init__(self) -> None:
-        self.cause: Cause | None = None
-        self.since = 0.0
+        self.probed: Standing | None = None
+        self._others: dict[str, Standing] = {}
         self._interval = FIRST_PROBE
         self._probe_at = 0.0
         self._probing = False
 
-    def halt(self, cause: Cause, now: float) -> bool:
-        """Stop. Returns True if the worker was not halted before; a new cause replaces an older one."""
-        fresh = self.cause is None
-        if fresh:
-            self.since, self._interval = now, FIRST_PROBE
-            self._probe_at, self._probing = now + self._interval, False
-        self.cause = cause
-        return fresh
+    @property
+    def standing(self) -> Sequence[Standing]:
+        """All causes that stand, the oldest first."""
+        causes = [*self._others.values(), *([self.probed] if self.probed else ())]
+        return sorted(causes, key=lambda standing: standing.since)
 
-    def heal(self) -> Cause | None:
-        """Go on. Returns the cause that is gone."""
-        cause, self.cause, self._probing = self.cause, None, False
-        return cause
+    @property
+    def may_try_an_event(self) -> bool:
+        """Whether a probe may be an event: not while a cause stands that no event disproves."""
+        return not self._others
+
+    def closed_for(self, *, polls: bool) -> bool:
+        """Whether polls, or submits, have to wait."""
+        return any(standing.cause.polls_too or not polls for standing in self.standing)
+
+    def halt(self, cause: Cause, now: float) -> bool:
+        """Stop. Returns True if no cause of this key stood before. Of causes that are probed a new one replaces an older one, and
+        takes over its time."""
+        if not cause.probed:
+            before = self._others.get(cause.key)
+            self._others[cause.key] = Standing(cause, before.since if before else now)
+            return before is None
+        before = self.probed
+        if before is None:
+            self._interval = FIRST_PROBE
+            self._probe_at, self._probing = now + self._interval, False
+        self.probed = Standing(cause, before.since if before else now)
+        return before is None or before.cause.key != cause.key
+
+    def heal(self, key: str) -> Standing | None:
+        """The cause of this key is gone; returns what has stood."""
+        if self.probed and self.probed.cause.key == key:
+            gone, self.probed, self._probing = self.probed, None, False
+            return gone
+        return self._others.pop(key, None)
+
+    def timed(self) -> Sequence[Cause]:
+        """The causes that heal by time, the next one first."""
+        timed = [one.cause for one in self._others.values() if one.cause.healed_by is HealedBy.TIME]
+        return sorted(timed, key=lambda cause: cause.until)
 
     def probe_in(self, now: float) -> float:
-        """Seconds until the next probe may start; infinite while one is under way."""
-        return float("inf") if self._probing else max(0.0, self._probe_at - now)
+        """Seconds until the next probe may start; infinite while one is under way, and where nothing is to be probed."""
+        return float("inf") if self._probing or self.probed is None else max(0.0, self._probe_at - now)
 
     def probe_started(self) -> None:
         """One call is let through."""

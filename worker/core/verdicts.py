@@ -34,6 +34,7 @@ from dataclasses import dataclass, replace
 
 from worker.core.content_blocks import is_bad_input, is_content_block, kind_of_406
 from worker.core.endings import Call, Crash, Halt, Reject, Retry, Step, Verdict
+from worker.core.halting import Asks, Cause, HealedBy
 from worker.core.refusals import signature
 from worker.errors import InvalidEvent, InvalidResult, JobFailed, ProtocolError, Refused, Unanswered, WorkerError
 from worker.model import Reason
@@ -143,11 +144,15 @@ def _reject(reason: Reason, *, retryable: bool = False, suspect: bool = False) -
     return ending
 
 
-def _halt(cause: str, what: str, fix: str, *, polls_too: bool = False) -> Callable[[Case], Halt]:
+def _halt(
+    key: str, what: str, fix: str, *, polls_too: bool = False, asks: Asks = Asks.NOTHING
+) -> Callable[[Case], Halt]:
     def ending(case: Case) -> Halt:
-        said = _one_line(case.detail, _SENTENCE_BYTES)
-        # What a poll has met, polls meet.
-        return Halt(cause, f"{cause}: {what} ({said}): {fix}", polls_too or case.call is not Call.SUBMIT)
+        sentence = f"{key}: {what} ({_one_line(case.detail, _SENTENCE_BYTES)}): {fix}"
+        # What a poll has met, polls meet, and only a poll can show that it is gone; a key is refused to all.
+        by_poll = case.call is not Call.SUBMIT and key != "api_key"
+        healed_by = HealedBy.POLL if by_poll else HealedBy.CALL if polls_too else HealedBy.SUBMIT
+        return Halt(Cause(key, sentence, polls_too=polls_too or by_poll, healed_by=healed_by, asks=asks))
 
     return ending
 
@@ -160,10 +165,14 @@ and 524 are not here: there the origin took the request and gave no answer."""
 
 _OTHER_SERVER = frozenset({*range(300, 400), 404, 405, 421, 511})
 _HEALS = "intake resumes by itself"
-_CREDITS = _halt("credits", "the account is out of credits", f"top up; {_HEALS}")
+_CREDITS = _halt("credits", "the account is out of credits", f"top up; {_HEALS}", asks=Asks.BALANCE)
 _SPENT = _halt("spend_limit", "a spend limit of the account is reached", f"raise it; {_HEALS}")
 _KEY = _halt(
-    "api_key", "the API refuses the key", "renew SEGMIND_API_KEY (or _FILE: no restart needed)", polls_too=True
+    "api_key",
+    "the API refuses the key",
+    "renew SEGMIND_API_KEY (or _FILE: no restart needed)",
+    polls_too=True,
+    asks=Asks.ANSWER,
 )
 _FORBIDDEN = _halt("forbidden", "the account may not call this model", f"ask Segmind for access to api.model; {_HEALS}")
 _HEADER = _halt(

@@ -1,25 +1,22 @@
 """Admission to the API: pace, halts and probes in one place, so that no stage can forget one of them."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import TypeVar
 
 from worker.core.blame import Blame, unanswered
 from worker.core.endings import Call, Crash, Halt, Reject, Retry
-from worker.core.halting import Cause, Halting
+from worker.core.halting import Cause, Halting, HealedBy, Standing
 from worker.core.pace import Pace
 from worker.core.verdicts import judge
-from worker.errors import ApiError, Refused, Unanswered, WorkerError
+from worker.errors import WorkerError
+from worker.gate.probing import Probing
 from worker.gate.waiting import WaitingLine
 from worker.model import Completed
 from worker.notices import Halted, Healed, Throttled
 from worker.ports import Clock, EmbeddingApi, Observer
 
 Answer = TypeVar("Answer")
-
-PROBED_BY_CREDITS = frozenset({"outage", "unreachable", "api_key"})
-"""Causes of which the free credits call can tell that they are gone."""
 
 
 class CallFailedError(WorkerError):
@@ -37,7 +34,6 @@ class Gate:
         self, pace: Pace, api: EmbeddingApi, clock: Clock, observer: Observer, random: Callable[[], float]
     ) -> None:
         self.pace = pace
-        self._api = api
         self._clock = clock
         self._observer = observer
         self._random = random
@@ -45,6 +41,7 @@ class Gate:
         self._blame = Blame()
         self._polls = WaitingLine()
         self._submits = WaitingLine()
+        self._probing = Probing(self._halting, self._polls, self._submits, pace, api, clock, self.heal)
         self._changed = asyncio.Event()
         self.when_healed: Callable[[], None] = lambda: None
         self.when_refused_again: Callable[[], None] = lambda: None
@@ -52,12 +49,13 @@ class Gate:
     @property
     def halted(self) -> str | None:
         """Why intake is halted: one sentence, None while it is not."""
-        return self._halting.cause.sentence if self._halting.cause else None
+        standing = self._halting.standing
+        return standing[0].cause.sentence if standing else None
 
     @property
-    def halted_seconds(self) -> float:
-        """For how long intake has been halted."""
-        return self._clock.monotonic() - self._halting.since if self._halting.cause else 0.0
+    def standing(self) -> Sequence[Standing]:
+        """All causes that keep intake halted, the oldest first."""
+        return self._halting.standing
 
     def set_share(self, share: float) -> None:
         """This worker's share of the account's limit, 0 to 1."""
@@ -65,9 +63,20 @@ class Gate:
         self._changed.set()
 
     def halt(self, cause: Cause) -> None:
-        """Stop intake until a probe brings a success."""
+        """Stop intake until the cause is gone, as it says itself."""
         if self._halting.halt(cause, self._clock.monotonic()):
             self._observer.notice(Halted(cause.sentence))
+        self._changed.set()
+
+    def heal(self, key: str) -> None:
+        """The cause of this key is gone; nothing happens where none stands."""
+        gone = self._halting.heal(key)
+        if gone is None:
+            return
+        self._observer.notice(Healed(gone.cause.sentence, self._clock.monotonic() - gone.since))
+        if not self._halting.standing:
+            self._blame.healed()
+            self.when_healed()
         self._changed.set()
 
     async def call(
@@ -94,8 +103,7 @@ class Gate:
                 if isinstance(verdict, Crash):
                     raise
                 if isinstance(verdict, Halt):
-                    by_poll = call is not Call.SUBMIT and verdict.cause != "api_key"
-                    self.halt(Cause(verdict.cause, verdict.sentence, verdict.polls_too or by_poll, by_poll))
+                    self.halt(verdict.cause)
                 elif isinstance(verdict, Retry) and verdict.throttled:
                     self._throttled(verdict, started)
                 else:
@@ -136,8 +144,7 @@ class Gate:
             raise
 
     def _closed_for(self, line: WaitingLine) -> bool:
-        cause = self._halting.cause
-        return cause is not None and (line is self._submits or cause.polls_too)
+        return self._halting.closed_for(polls=line is self._polls)
 
     async def _let_in(self) -> float | None:
         """Let in what may enter now. Returns the seconds until the next look (None: when something changes)."""
@@ -147,56 +154,7 @@ class Gate:
                 if delay > 0.0:
                     return delay
                 line.let_first_in(probe=False)
-        return await self._probe() if self._halting.cause else None
-
-    async def _probe(self) -> float | None:
-        """Look whether the cause of the halt is gone, if it is time: by the free call, else by one single event."""
-        cause, now = self._halting.cause, self._clock.monotonic()
-        delay = self._halting.probe_in(now)
-        if cause is None or delay > 0.0:
-            return None if delay == float("inf") else delay
-        if cause.key in PROBED_BY_CREDITS:
-            self._halting.probe_started()
-            if not await self._answers():
-                self._halting.probe_ended(self._clock.monotonic())
-                return self._halting.probe_in(self._clock.monotonic())
-            cause, now = self._halting.cause, self._clock.monotonic()
-            if cause is None or not (self._polls or self._submits):
-                self._heal()
-                return 0.0
-            self._halting.probe_cancelled()
-        polls_first = cause.by_poll or (cause.polls_too and not self._submits)
-        line = self._polls if polls_first and self._polls else self._submits
-        if not line:
-            return await self._look_at_balance(cause)
-        pause = self.pace.take(now)
-        if pause == 0.0:
-            self._halting.probe_started()
-            line.let_first_in(probe=True)
-        return pause or None
-
-    async def _look_at_balance(self, cause: Cause) -> float | None:
-        """Nobody waits who could probe; that an account is not empty any more can be seen without."""
-        if cause.key != "credits":
-            return None
-        self._halting.probe_started()
-        with contextlib.suppress(ApiError):
-            balance = await self._api.credits()
-            if balance.credits + balance.free_credits > 0.0:
-                self._heal()
-                return 0.0
-        self._halting.probe_ended(self._clock.monotonic())
-        return self._halting.probe_in(self._clock.monotonic())
-
-    async def _answers(self) -> bool:
-        """Does the API answer the credits call in a way that shows that the key is taken and the API is up?"""
-        try:
-            await self._api.credits()
-        except Refused as error:
-            return error.status not in {401, 403, 429} and error.status < 500
-        except ApiError as error:
-            return not isinstance(error, Unanswered)
-        return True
+        return await self._probing.look() if self._halting.standing else None
 
     def _throttled(self, verdict: Retry, started: float) -> None:
         reset_in = None if verdict.reset_at is None else verdict.reset_at - self._clock.epoch()
@@ -207,9 +165,9 @@ class Gate:
         self, call: Call, verdict: Retry | Reject, error: WorkerError, event: Hashable, *, probe: bool
     ) -> Retry | Reject | None:
         """What holds for this event, after all that has happened to others; None: it is to be repeated."""
-        halted = self._halting.cause
-        if probe and halted and halted.key in {"outage", "unreachable"} and not unanswered(error):
-            self._heal()  # an answer, whatever it says
+        halted = self._halting.probed
+        if probe and halted and halted.cause.key in {"outage", "unreachable"} and not unanswered(error):
+            self.heal(halted.cause.key)  # an answer, whatever it says
         judged, cause = self._blame.weigh(call, verdict, error, event)
         if cause:
             self.halt(cause)
@@ -225,25 +183,21 @@ class Gate:
     def _succeeded(self, call: Call, answer: object, started: float) -> None:
         self._blame.succeeded(call, answer)
         self.pace.answered(self._clock.monotonic())
-        cause = self._halting.cause
-        if cause and started >= self._halting.since and self._disproved(cause, call, answer):
-            self._heal()
+        halted = self._halting.probed
+        if halted and started >= halted.since and disproved(halted.cause, call, answer):
+            self.heal(halted.cause.key)
 
-    @staticmethod
-    def _disproved(cause: Cause, call: Call, answer: object) -> bool:
-        if cause.key == "failed_jobs":
+
+def disproved(cause: Cause, call: Call, answer: object) -> bool:
+    """Whether the cause would not have let this call succeed. An answer of None: the stage has put up with a refusal."""
+    match cause.healed_by:
+        case HealedBy.SUBMIT:
+            return call is Call.SUBMIT and answer is not None
+        case HealedBy.POLL:
+            return call is not Call.SUBMIT and answer is not None
+        case HealedBy.CALL:
+            return answer is not None
+        case HealedBy.RESULT:
             return isinstance(answer, Completed)
-        if answer is None:  # the stage has put up with a refusal
+        case _:
             return False
-        if cause.by_poll:
-            return call is not Call.SUBMIT
-        return call is Call.SUBMIT or cause.polls_too
-
-    def _heal(self) -> None:
-        seconds = self.halted_seconds
-        cause = self._halting.heal()
-        if cause:
-            self._blame.healed()
-            self._observer.notice(Healed(cause.sentence, seconds))
-            self.when_healed()
-        self._changed.set()

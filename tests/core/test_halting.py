@@ -1,0 +1,45 @@
+"""Causes that keep intake halted, and when to look whether they are gone."""
+
+from worker.core.halting import FIRST_PROBE, LONGEST_PROBE, Cause, Halting, HealedBy
+
+EMPTY = Cause("credits", "credits: top up")
+KEY = Cause("api_key", "api_key: renew", polls_too=True)
+SPENT = Cause("spend", "spend: wait", healed_by=HealedBy.TIME, until=100.0)
+BUDGET = Cause("budget", "budget: look", healed_by=HealedBy.ELSEWHERE)
+
+
+def test_the_interval_between_probes_doubles_up_to_the_longest() -> None:
+    halting = Halting()
+    halting.halt(EMPTY, 0.0)
+    waits, now = [halting.probe_in(0.0)], 0.0
+    for _ in range(8):
+        now += halting.probe_in(now)
+        halting.probe_started()
+        assert halting.probe_in(now) == float("inf")
+        halting.probe_ended(now)
+        waits.append(halting.probe_in(now))
+    assert waits == [FIRST_PROBE, 10.0, 20.0, 40.0, 80.0, 160.0, LONGEST_PROBE, LONGEST_PROBE, LONGEST_PROBE]
+
+
+def test_of_probed_causes_the_last_one_stands_since_the_first_and_others_stand_beside_it() -> None:
+    halting = Halting()
+    assert halting.halt(EMPTY, 1.0)
+    assert not halting.halt(EMPTY, 2.0)
+    assert halting.halt(KEY, 3.0)
+    assert halting.halt(BUDGET, 4.0)
+    assert [(one.cause.key, one.since) for one in halting.standing] == [("api_key", 1.0), ("budget", 4.0)]
+    assert not halting.may_try_an_event
+    assert halting.heal("credits") is None
+    assert halting.heal("api_key")
+    assert halting.closed_for(polls=False)
+    assert not halting.closed_for(polls=True)
+    assert halting.heal("budget")
+    assert not halting.standing
+    assert halting.may_try_an_event
+
+
+def test_what_heals_by_time_is_never_probed() -> None:
+    halting = Halting()
+    halting.halt(SPENT, 0.0)
+    assert halting.probe_in(1000.0) == float("inf")
+    assert halting.timed() == [SPENT]
