@@ -35,6 +35,9 @@ from worker.until_end import UntilEnd
 CLOSE = 10.0
 """Most seconds that one adapter may take to close."""
 
+PAUSES, LOOKING = (0.2, 0.5), 2.0
+"""Seconds before the second and third look at the API when the worker starts, and after which no other one begins."""
+
 STALLED = 60.0
 """Seconds without a poll of the consumer after which the process should be restarted (the group waits for 300)."""
 
@@ -201,19 +204,32 @@ class Worker:
             ended.result()
 
     async def _look_at_api(self) -> None:
-        """Without a usable API the worker starts all the same: halted, and healing by itself."""
+        """Without a usable API the worker starts all the same: halted, and healing by itself. One call that fails proves nothing."""
+        clock = self._ports.clock
+        ends = clock.monotonic() + LOOKING
+        cause = await self._problem_of_api()
+        for pause in PAUSES:
+            if cause is None or cause.key != "unreachable" or clock.monotonic() > ends:
+                break
+            await clock.sleep(pause)
+            cause = await self._problem_of_api()
+        if cause:
+            self._gate.halt(cause)
+
+    async def _problem_of_api(self) -> Cause | None:
+        """What the free call shows."""
         try:
             await self._ports.api.credits()
         except Refused as error:
             if error.status in {401, 403}:
                 sentence = f"api_key: the API refuses the key ({error}): set SEGMIND_API_KEY; intake resumes by itself"
-                self._gate.halt(Cause("api_key", sentence, polls_too=True, healed_by=HealedBy.CALL, asks=Asks.ANSWER))
-            elif error.status >= 500:
-                self._gate.halt(unreachable(error))
+                return Cause("api_key", sentence, polls_too=True, healed_by=HealedBy.CALL, asks=Asks.ANSWER)
+            return unreachable(error) if error.status >= 500 else None
         except Unanswered as error:
-            self._gate.halt(unreachable(error))
+            return unreachable(error)
         except ApiError:
-            return  # it answers, if not as the contract says: the calls that matter will tell
+            return None  # it answers, if not as the contract says: the calls that matter will tell
+        return None
 
     async def _drain(self) -> None:
         self._draining = True

@@ -101,7 +101,7 @@ def test_the_backlog_of_a_partition_is_bounded_in_records_and_in_bytes() -> None
         most = 0
         for _ in range(100):
             await house.clock.sleep(0.1)
-            most = max(most, *(len(p.backlog) for p in worker._partitions.values()))
+            most = max([most, *(len(p.backlog) for p in worker._partitions.values())])
         assert most <= 2 * 120 + 100
         assert worker._consume._bytes <= 2 * house.settings.limits.bytes
         house.api.down = None

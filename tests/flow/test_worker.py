@@ -262,6 +262,19 @@ def test_an_api_that_is_down_at_start_halts_the_worker_until_it_is_up() -> None:
     in_house(test)
 
 
+def test_one_failed_call_at_the_start_halts_nothing() -> None:
+    async def test(house: House) -> None:
+        house.api.down = lambda: Refused(502, "bad gateway", is_json=False)
+        house.produce("t", key="k")
+        house.start()
+        await house.clock.sleep(0.1)
+        house.api.down = None
+        await house.until(lambda: house.ended == 1, 30.0)
+        assert house.observer.of(Halted) == []
+
+    in_house(test)
+
+
 def test_a_submit_whose_answer_was_lost_is_repeated_within_its_attempts() -> None:
     async def test(house: House) -> None:
         house.api.submit_troubles.extend([Unanswered("reset", sent=True), ProtocolError("no request_id", 200)])
