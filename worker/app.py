@@ -204,7 +204,7 @@ class Worker:
             ended.result()
 
     async def _look_at_api(self) -> None:
-        """Without a usable API the worker starts all the same: halted, and healing by itself. One call that fails proves nothing."""
+        """Without a usable API the worker starts all the same: halted, and healing. One call that fails proves nothing."""
         clock = self._ports.clock
         ends = clock.monotonic() + LOOKING
         cause = await self._problem_of_api()

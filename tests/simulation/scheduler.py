@@ -15,8 +15,8 @@ import asyncio
 import heapq
 from asyncio import events
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar, copy_context
 from itertools import count
 from random import Random
@@ -141,10 +141,11 @@ class Scheduler(asyncio.AbstractEventLoop):
         process.alive = True
         for task in process.tasks:
             task.cancel()
-        for _ in range(MOST_TURNS):
-            if not process.ready:
-                break
-            self._run(process)
+        with self._running():  # what a cancelled task starts must not look for another loop
+            for _ in range(MOST_TURNS):
+                if not process.ready:
+                    break
+                self._run(process)
         process.alive = False
         for task in process.tasks:
             if not task.done():  # it had not begun, or does not want to end
@@ -157,14 +158,19 @@ class Scheduler(asyncio.AbstractEventLoop):
 
     def run(self, main: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine of the world to its end, and nothing of what it leaves."""
-        previous = events._get_running_loop()
-        events._set_running_loop(self)
-        try:
+        with self._running():
             task = self.world.context.run(self.create_task, main)
             while not task.done():
                 self._turn()
             result: Result = task.result()
             return result
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        previous = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            yield
         finally:
             events._set_running_loop(previous)
 
