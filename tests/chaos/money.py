@@ -14,8 +14,9 @@ from tests.chaos.schedule import OUTAGES, UNCLEAN, Kind
 
 IN_FLIGHT: Final = 0.6
 """Seconds that a POST and the commit of its request_id may take on top of the lease."""
-LAST_BYTES: Final = 0.25
-"""Seconds in which the emulator may still take what a worker had sent before it was killed or stopped."""
+LAST_BYTES: Final = 2.0
+"""Seconds in which a busy emulator may still take what a worker had sent before it was killed or stopped: below the shortest
+stop."""
 RECOVERY: Final = 10.0
 """Seconds after a broker is back in which its clients may still be without it: librdkafka's longest reconnect backoff."""
 

@@ -47,7 +47,7 @@ def test_a_bill_repeated_after_a_kill_is_owed_to_it_and_its_age_is_told() -> Non
         (post(90, 1), post(110, 2)),  # long before the kill: its request_id was to be on record
         (post(99.9, 3), post(110, 2)),  # another worker's
         (post(99.9, 1), post(99.95, 2)),  # before anything had happened
-        (post(101, 1), post(110, 2)),  # by the dead
+        (post(103, 1), post(110, 2)),  # by the dead
     ],
 )
 def test_a_bill_that_no_fault_excuses_is_told(first: Post, second: Post) -> None:

@@ -1,6 +1,8 @@
 """No form of a secret survives redaction."""
 
 import base64
+import json
+from html import escape
 from urllib.parse import quote
 
 from hypothesis import given
@@ -22,10 +24,29 @@ def test_a_secret_inside_any_base64_text_is_found(secret: str, before: bytes, af
 @given(SECRET, st.text(max_size=30), st.text(max_size=30))
 def test_plain_and_url_encoded_secrets_are_replaced(secret: str, before: str, after: str) -> None:
     redactor = Redactor([secret])
-    for form in (secret, secret.upper(), quote(secret, safe=""), secret.encode().hex()):
+    every = "".join(f"%{byte:02x}" for byte in secret.encode())
+    forms = (
+        secret,
+        secret.upper(),
+        quote(secret),
+        quote(secret, safe=""),
+        quote(quote(secret)),
+        every,
+        secret.encode().hex(),
+    )
+    for form in forms:
         cleaned = redactor.clean(before + form + after)
         assert form not in cleaned
         assert not redactor.holds_secret(cleaned.replace(MARK, ""))
+
+
+@given(SECRET)
+def test_secrets_escaped_for_json_and_html_are_replaced(secret: str) -> None:
+    redactor = Redactor([secret])
+    in_json = json.dumps(secret)[1:-1]
+    every = "".join(f"\\u{ord(char):04x}" for char in secret)
+    for form in (in_json, in_json.replace("/", "\\/"), every, escape(secret), "".join(f"&#{ord(c)};" for c in secret)):
+        assert redactor.clean(f"<{form}>") == f"<{MARK}>"
 
 
 @given(st.text(), st.integers(0, 100))

@@ -3,23 +3,27 @@
 import base64
 import re
 from collections.abc import Iterable
-from urllib.parse import quote
+from html.entities import codepoint2name
 
 MARK = "[redacted]"
+_LONGEST_ESCAPE = 12
+"""Characters that one byte of a secret takes at most, but for idle zeros."""
 WINDOW = 65_536
 """Characters of a foreign text that are looked at."""
 
 
 class Redactor:
-    """Replaces every known form of the given secrets: plain, URL-encoded, hexadecimal, and base64 at any alignment inside a
-    longer base64 text. Its own repr shows nothing."""
+    """Replaces every known form of the given secrets: plain, hexadecimal, base64 at any alignment inside a longer base64 text,
+    and any mixture of plain characters and such as are escaped for a URL, JSON or HTML. Its own repr shows nothing."""
 
     __slots__ = ("_longest", "_pattern")
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = sorted({form for secret in secrets if secret for form in _forms(secret)}, key=len, reverse=True)
-        self._longest = len(forms[0]) if forms else 0
-        self._pattern = re.compile("|".join(map(re.escape, forms)), re.IGNORECASE) if forms else None
+        known = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        forms = sorted({form for secret in known for form in _forms(secret)}, key=len, reverse=True)
+        escaped = ["".join(map(_escaped, secret)) for secret in known]
+        self._longest = max([0, *map(len, forms), *(_LONGEST_ESCAPE * len(secret.encode()) for secret in known)])
+        self._pattern = re.compile("|".join([*escaped, *map(re.escape, forms)]), re.IGNORECASE) if known else None
 
     def holds_secret(self, text: str) -> bool:
         """Whether a secret occurs in the text."""
@@ -36,11 +40,17 @@ class Redactor:
         return line.encode("utf-8", "replace")[:limit].decode("utf-8", "ignore")
 
 
+def _escaped(char: str) -> str:
+    """A pattern of one character as it is, or percent-encoded (up to three times over), or as an escape of JSON or HTML."""
+    percent = "".join(f"%(?:25){{0,2}}{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))
+    named = f"|&{codepoint2name[ord(char)]};" if ord(char) in codepoint2name else ""
+    code = f"{ord(char):x}"
+    escapes = rf"{percent}|\\u0*{code}|\\x{code}|&#x0*{code};|&#0*{ord(char)};{named}"
+    return rf"(?:{escapes}|\\?{re.escape(char)})"  # what is longer comes first
+
+
 def _forms(secret: str) -> Iterable[str]:
     raw = secret.encode()
-    yield secret
-    yield quote(secret, safe="")
-    yield "".join(f"%{byte:02x}" for byte in raw)
     yield raw.hex()
     for shift in range(3):
         # The characters at both ends also depend on the neighbours, so only those in between are searched for.
