@@ -23,6 +23,7 @@ from worker.obstacles import obstacles
 from worker.pipeline import Pipeline
 from worker.ports import Clock, Codec, EmbeddingApi, Observer, Sink, Source
 from worker.settings import InputSettings, OnUnknownSubmit, OnUnreadableLedger, Settings
+from worker.stages.adopt import Adopt
 from worker.stages.commit import Commit
 from worker.stages.consume import Consume
 from worker.stages.decode import Decode
@@ -73,9 +74,8 @@ class Worker:
         cap = lease_cap(ports.session_timeout)
         strict = guarantees.on_unknown_submit is OnUnknownSubmit.DEAD_LETTER
         discard = guarantees.on_unreadable_ledger is OnUnreadableLedger.DISCARD
-        self._partitions = Partitions(
-            job_of(api, settings.input, ports.bare_schema), cap, ports.metadata_limit, discard=discard, strict=strict
-        )
+        job = job_of(api, settings.input, ports.bare_schema)
+        self._partitions = Partitions(job, cap, ports.metadata_limit, discard=discard, strict=strict)
         self._leasehold = Leasehold(Lease(cap), clock, observer)
         pace = Pace(clock.monotonic(), settings.pace.requests_per_minute)
         self._gate = Gate(pace, ports.api, clock, observer, chance)
@@ -100,9 +100,10 @@ class Worker:
         self._pipeline = Pipeline(
             recall,
             Decode(ports.codec, compile_mapping(input_mapping(settings.input)), api),
+            Adopt(self._partitions, job, clock, observer, self._commit.want),
             submit,
             Poll(ports.api, self._gate, PollSchedule(), clock, observer, api.deadline, chance),
-            Publish(ports.codec, settings.topics, api.model, clock),
+            Publish(ports.codec, settings.topics, api.model, job, clock),
             self._commit,
             attempts=api.attempts,
             supersede=guarantees.supersede,

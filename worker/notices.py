@@ -53,6 +53,14 @@ class Submitted:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopted:
+    """A replayed record names a job that still has a result: it is polled, and nothing is paid."""
+
+    record: Record
+    job: Job
+
+
+@dataclass(frozen=True, slots=True)
 class Polled:
     """A poll was answered; `completed` tells whether the job was done. `age` in seconds since submission."""
 
@@ -126,6 +134,7 @@ Notice = (
     | Leased
     | Dropped
     | Submitted
+    | Adopted
     | Polled
     | Fetched
     | Retried

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from worker.core.ledger import Follow, Start
 from worker.errors import MessageRefused, Rejected, Superseded
-from worker.model import Outcome, OutcomeKind, Reason, Record, TextEvent
+from worker.model import EmbedRequest, Outcome, OutcomeKind, Reason, Record, TextEvent
 from worker.notices import CommitFailed, Ended
 from worker.ports import Clock, Observer
+from worker.stages.adopt import Adopt
 from worker.stages.commit import Commit
 from worker.stages.decode import Decode
 from worker.stages.poll import JobLostError, Poll
@@ -24,12 +25,13 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 
 
 class Pipeline:
-    """recall, decode, submit, poll, publish, commit: every record ends in exactly one outcome."""
+    """recall, decode, adopt or submit, poll, publish, commit: every record ends in exactly one outcome."""
 
     def __init__(
         self,
         recall: Recall,
         decode: Decode,
+        adopt: Adopt,
         submit: Submit,
         poll: Poll,
         publish: Publish,
@@ -42,6 +44,7 @@ class Pipeline:
     ) -> None:
         self._recall = recall
         self._decode = decode
+        self._adopt = adopt
         self._submit = submit
         self._poll = poll
         self._publish = publish
@@ -62,7 +65,7 @@ class Pipeline:
     async def run(self, record: Record) -> None:
         """Carry the record to its committed end."""
         started = self._clock.monotonic()
-        event = None
+        request = None
         try:
             known = await self._recall(record)
             if record.value is None:
@@ -73,11 +76,12 @@ class Pipeline:
                 event = await self._decode(record, record.value)
                 self._recall.survived(record)
                 self._is_newest(record)
-                outcome = await self._embed(record, event, known)
+                request = self._decode.request(event)
+                outcome = await self._embed(record, event, request, known)
             outcome = await self._commit(record, outcome)
         except (Rejected, MessageRefused) as error:
             self._recall.survived(record)
-            outcome = await self._dead_letter(record, as_rejected(error), event)
+            outcome = await self._dead_letter(record, as_rejected(error), request)
         self._observer.notice(Ended(record, outcome.kind, outcome.reason, self._clock.monotonic() - started))
 
     def _is_newest(self, record: Record) -> None:
@@ -85,10 +89,10 @@ class Pipeline:
         if self._supersede:
             self._commit.supersede(record)
 
-    async def _embed(self, record: Record, event: TextEvent, known: Follow | Start) -> Outcome:
-        """The vector: one job after the other until one of them brings it, beginning with the one that the ledger knows. Raises
-        Rejected when the attempts are used up."""
-        request = self._decode.request(event)
+    async def _embed(self, record: Record, event: TextEvent, request: EmbedRequest, known: Follow | Start) -> Outcome:
+        """The vector: one job after the other until one of them brings it, beginning with the one that the ledger knows or that
+        the record itself names. Raises Rejected when the attempts are used up."""
+        known = self._adopt(record, request, known)
         while True:
             try:
                 job = known.job if isinstance(known, Follow) else await self._submit(record, request, known.attempt)
@@ -102,22 +106,21 @@ class Pipeline:
             else:
                 return self._publish.vector(record, event, request, job, completed)
 
-    async def _dead_letter(self, record: Record, rejected: Rejected, event: TextEvent | None) -> Outcome:
+    async def _dead_letter(self, record: Record, rejected: Rejected, request: EmbedRequest | None) -> Outcome:
         """Commit the dead letter; where the broker refuses it, without its value, then in its smallest form."""
-        text = event.text if event else None
         for value, headers in ((True, True), (False, True)):
-            outcome = self._publish.dead_letter(record, rejected, text, value=value, headers=headers)
+            outcome = self._publish.dead_letter(record, rejected, request, value=value, headers=headers)
             try:
                 await self._commit(record, outcome)
             except MessageRefused:
                 continue
             return outcome
-        return await self._smallest_dead_letter(record, rejected, text)
+        return await self._smallest_dead_letter(record, rejected, request)
 
-    async def _smallest_dead_letter(self, record: Record, rejected: Rejected, text: str | None) -> Outcome:
+    async def _smallest_dead_letter(self, record: Record, rejected: Rejected, request: EmbedRequest | None) -> Outcome:
         """Nothing of the record but its key. Refused even so, it is the topic's fault: try until somebody has mended it, as to go
         on without would lose the record, and to end the process would only begin the same again."""
-        made = self._publish.dead_letter(record, rejected, text, value=False, headers=False)
+        made = self._publish.dead_letter(record, rejected, request, value=False, headers=False)
         outcome = replace(made, message=made.message and replace(made.message, key=smallest_key(record)))
         where, pause = (record.source, record.offset, record.assignment), SHORTEST_PAUSE
         try:

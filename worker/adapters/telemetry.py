@@ -9,6 +9,7 @@ import structlog
 
 from worker.model import OutcomeKind, Record, TopicPartition
 from worker.notices import (
+    Adopted,
     Assigned,
     CommitFailed,
     Dropped,
@@ -63,6 +64,7 @@ class LogObserver:
             Halted: lambda notice: log.error("halted", reason=notice.reason),
             Healed: lambda notice: log.info("healed", was=notice.reason, seconds=round(notice.seconds, 1)),
             Throttled: self._throttled,
+            Adopted: lambda notice: log.info("adopted", at=place(notice.record), request_id=notice.job.request_id),
             CommitFailed: lambda notice: log.warning("commit failed", detail=notice.detail),
             Ended: self._ended,
         }

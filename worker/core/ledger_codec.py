@@ -28,6 +28,8 @@ MOST_RECORDS = 120
 """In flight in one partition (`DESIGN.md`, section 3)."""
 DEFAULT_BUDGET = 4096
 """Characters: `offset.metadata.max.bytes` of a broker that says nothing else."""
+UUID_BYTES = 16
+"""Bytes that an id of the usual form takes."""
 LONGEST_METADATA = 65_536
 """Characters read at most: far above 120 jobs with the longest ids (22,000)."""
 
@@ -38,7 +40,6 @@ _LONGEST_RUN = 4
 """Bytes of a varint below `offset_runs.WIDEST_SPAN`."""
 _FIXED = _CRC.size + _HEAD.size
 _PER_RECORD = _LONGEST_RUN + 1 + _TIMING.size
-_UUID_BYTES = 16
 _LONGEST_ID = 1 + 128
 
 _UUID, _RAW, _INTENT, _CLAIM = 1, 2, 4, 8
@@ -51,7 +52,7 @@ _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[
 
 def stored_length(request_id: str) -> int:
     """Bytes that an id takes in a ledger: 16 for a UUID, 1 + its length for any other."""
-    return _UUID_BYTES if _CANONICAL_UUID.fullmatch(request_id) else 1 + len(request_id)
+    return UUID_BYTES if _CANONICAL_UUID.fullmatch(request_id) else 1 + len(request_id)
 
 
 def in_flight_limit(budget: int, longest_id: int | None) -> int:
@@ -217,7 +218,7 @@ class _Reader:
         attempt, age = self._unpack(_TIMING)
         request_id = None
         if kind == _UUID:
-            digits = self._take(_UUID_BYTES).hex()
+            digits = self._take(UUID_BYTES).hex()
             request_id = f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
         elif kind == _RAW:
             request_id = self._take(self._take(1)[0]).decode("ascii")

@@ -5,7 +5,7 @@ from collections.abc import Collection, ItemsView, Mapping, Sequence, ValuesView
 from dataclasses import replace
 
 from worker.core.ledger import BLANK, Ledger, Mark, ledger_of, unclaimed
-from worker.core.ledger_codec import DEFAULT_BUDGET, decode, in_flight_limit, smaller, stored_length
+from worker.core.ledger_codec import DEFAULT_BUDGET, UUID_BYTES, decode, in_flight_limit, smaller, stored_length
 from worker.core.ledger_fit import encode_within
 from worker.core.ordering import KeyOrder
 from worker.core.takeover import (
@@ -189,6 +189,10 @@ class Partitions:
         """An id that ledgers will hold: the longest one decides how many fit."""
         if request_id is not None:
             self._longest_id = max(self._longest_id or 0, stored_length(request_id))
+
+    def expects(self, request_id: str) -> bool:
+        """Whether an id is no longer than a UUID, or than one that the API has given."""
+        return stored_length(request_id) <= max(self._longest_id or 0, UUID_BYTES)
 
     def shrink(self) -> None:
         """The broker refuses metadata of the present budget."""

@@ -224,8 +224,8 @@ TABLE: tuple[Row, ...] = (
 
 
 def judge(call: Call, error: Exception, *, age: float | None = None, request_id: str | None = None) -> Verdict:
-    """The ending of a call that brought `error`. `age`: seconds since the job's submission, `request_id`: its id (polls
-    only). Never raises. A detail is one line of at most 1 KB of UTF-8. What `TABLE` does not know is a Crash."""
+    """The ending of a call that brought `error`. `age`: the most seconds that the job's submission can be ago, `request_id`:
+    its id (polls only). Never raises. A detail is one line of at most 1 KB of UTF-8. What `TABLE` does not know is a Crash."""
     if not isinstance(error, WorkerError):
         return Crash(error)
     status = (

@@ -1,8 +1,10 @@
 """Poll: ask for a job until it is done, then fetch its result."""
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from worker.core.adoption import NOT_KNOWN, RECOGNITION, is_adopted
 from worker.core.backoff import delay
 from worker.core.endings import Call, Reject, Retry, Step
 from worker.core.polling import PollSchedule
@@ -54,7 +56,11 @@ class Poll:
         self._endpoint = ResultEndpoint()
 
     async def __call__(self, record: Record, job: Job) -> Completed:
-        """The result. Raises JobLostError where the text may be submitted again, Rejected where the record ends here."""
+        """The result. Raises JobLostError where the text may be submitted again, Rejected where the record ends here.
+
+        A job that only the record's headers name is doubted until the API has told its state.
+        """
+        doubted = is_adopted(record.headers, job.request_id)
         polls = failures = 0
         used = Stopwatch(self._age(job))
         pause = self._schedule.next(self._age(job), polls)
@@ -62,20 +68,37 @@ class Poll:
             used.planned += pause
             await self._clock.sleep(pause)
             try:
-                answer = await self._look(record, job)
+                answer = await (self._recognise(record, job) if doubted else self._look(record, job))
             except CallFailedError as error:
                 failures += 1
                 if answered(error.verdict):
                     used.stop(self._age(job))
-                    self._check_deadline(job, used, error.verdict.detail)
+                    self._check_deadline(job, used, error.verdict.detail, doubted=doubted)
                 pause = self._judged(error, record, job, failures, used)
                 continue
-            polls, failures = polls + 1, 0
+            polls, failures, doubted = polls + 1, 0, False
             if isinstance(answer, Completed):
                 return answer
             used.stop(self._age(job))
-            self._check_deadline(job, used, "it is still running")
+            self._check_deadline(job, used, "it is still running", doubted=False)
             pause = self._schedule.next(self._age(job), polls)
+
+    async def _recognise(self, record: Record, job: Job) -> Completed | JobState:
+        """The first poll of an adopted job. Raises JobLostError where the API does not know it: nothing is learned from that, and
+        nobody is to blame."""
+
+        async def status() -> JobState | None:
+            try:
+                return await self._api.status(job.request_id)
+            except Refused as refused:
+                if refused.status not in NOT_KNOWN:
+                    raise
+                return None
+
+        state = await self._ask(Call.STATUS, record, job, status)
+        if state is None:
+            raise unrecognised(job, "the API knows no such job")
+        return state if state is not JobState.COMPLETED else await self._fetched(record, job, self._age(job))
 
     async def _look(self, record: Record, job: Job) -> Completed | JobState:
         """One poll: the result if the job is done, by as few requests as the API allows."""
@@ -132,7 +155,8 @@ class Poll:
             request,
             event=(record.source, record.offset),
             priority=job.submitted_at,  # the job whose result expires first is asked first
-            age=self._age(job),
+            # when an adopted job was submitted is hearsay: it may be of any age, and gone
+            age=math.inf if is_adopted(record.headers, job.request_id) else self._age(job),
             request_id=job.request_id,
         )
         done = isinstance(answer, Completed) or answer is JobState.COMPLETED
@@ -162,12 +186,15 @@ class Poll:
             )
             # a result that expired while nobody could fetch it is not the event's fault
             excused = verdict.reason is Reason.EXPIRED and self._age(job) - used.seconds > ALLOWANCE
-            raise JobLostError(rejection, counted=verdict.counted and not excused) from None
+            adopted = is_adopted(record.headers, job.request_id)  # its attempts were counted before the replay
+            raise JobLostError(rejection, counted=verdict.counted and not excused and not adopted) from None
         pause = delay(failures, self._random())
         self._observer.notice(Retried(record, verdict.detail, pause, counted=False))
         return pause
 
-    def _check_deadline(self, job: Job, used: "Stopwatch", detail: str) -> None:
+    def _check_deadline(self, job: Job, used: "Stopwatch", detail: str, *, doubted: bool) -> None:
+        if doubted and used.seconds > min(RECOGNITION, self._deadline):
+            raise unrecognised(job, detail)
         if used.seconds > self._deadline:
             waited = (
                 f"no result {self._age(job):.0f} s after submission (api.deadline is {self._deadline:.0f} s): {detail}"
@@ -176,6 +203,12 @@ class Poll:
 
     def _age(self, job: Job) -> float:
         return max(0.0, self._clock.epoch() - job.submitted_at)
+
+
+def unrecognised(job: Job, detail: str) -> JobLostError:
+    """An adopted job that the API does not know, or does not speak of: submit the text."""
+    rejection = Rejected(Reason.EXPIRED, detail, retryable=True, attempts=job.attempt, job=job)
+    return JobLostError(rejection, counted=False)
 
 
 class Stopwatch:

@@ -1,8 +1,8 @@
 """Publish: make the one message that a record's outcome is: a vector, a dead letter or a tombstone."""
 
-import hashlib
 from datetime import UTC, datetime
 
+from worker.core.adoption import request_fingerprint, sha256
 from worker.core.vectors import extract
 from worker.errors import InvalidResult, Rejected
 from worker.model import (
@@ -28,12 +28,14 @@ PREFIX = "dlq."
 
 
 class Publish:
-    """Makes outcomes. What it makes is encoded: a vector is not held in any other form."""
+    """Makes outcomes. What it makes is encoded: a vector is not held in any other form. `job`: this worker's
+    `job_fingerprint`."""
 
-    def __init__(self, codec: Codec, topics: TopicsSettings, model: str, clock: Clock) -> None:
+    def __init__(self, codec: Codec, topics: TopicsSettings, model: str, job: bytes, clock: Clock) -> None:
         self._codec = codec
         self._topics = topics
         self._model = model
+        self._job = job
         self._clock = clock
 
     def vector(
@@ -67,18 +69,25 @@ class Publish:
         return Outcome(OutcomeKind.TOMBSTONE, Message(self._topics.output, record.key, None, carried(record.headers)))
 
     def dead_letter(
-        self, record: Record, rejected: Rejected, text: str | None = None, *, value: bool = True, headers: bool = True
+        self,
+        record: Record,
+        rejected: Rejected,
+        request: EmbedRequest | None = None,
+        *,
+        value: bool = True,
+        headers: bool = True,
     ) -> Outcome:
-        """The record as it came, with the failure in `dlq.*` headers. Where the broker refuses it for its size, it goes
-        without its value, then without its headers: `dlq.topic`, `dlq.partition` and `dlq.offset` point to the source."""
+        """The record as it came, with the failure in `dlq.*` headers. `request`: what it asks for, if it could be read. Where the
+        broker refuses it for its size, it goes without its value, then without its headers: `dlq.topic`, `dlq.partition` and
+        `dlq.offset` point to the source."""
         kept = carried(record.headers) if headers else ()
-        failure = self._failure(record, rejected, text)
+        failure = self._failure(record, rejected, request)
         message = Message(
             self._topics.dead_letter, record.key if headers else None, record.value if value else None, kept + failure
         )
         return Outcome(OutcomeKind.DEAD_LETTER, message, rejected.reason)
 
-    def _failure(self, record: Record, rejected: Rejected, text: str | None) -> Headers:
+    def _failure(self, record: Record, rejected: Rejected, request: EmbedRequest | None) -> Headers:
         job = rejected.job
         facts = {
             "reason": rejected.reason,
@@ -94,7 +103,8 @@ class Publish:
             "failed_at": rfc3339(self._clock.epoch()),
             "submitted_at": job and rfc3339(job.submitted_at),
             "model": self._model,
-            "text_sha256": text and sha256(text),
+            "text_sha256": request and sha256(request.text),
+            "job": request and request_fingerprint(self._job, request),
             "replays": replays(record.headers),
         }
         return tuple((PREFIX + name, str(fact).encode()) for name, fact in facts.items() if fact is not None)
@@ -114,11 +124,6 @@ def replays(headers: Headers) -> int | None:
 def cut(detail: str) -> str:
     """The text in at most DETAIL_BYTES bytes of UTF-8, never half a character."""
     return detail.encode("utf-8", "replace")[:DETAIL_BYTES].decode("utf-8", "ignore")
-
-
-def sha256(text: str) -> str:
-    """SHA-256 of the text's UTF-8, in hex."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def rfc3339(epoch: float) -> str:
