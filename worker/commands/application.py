@@ -4,6 +4,7 @@ import typer
 
 from worker.commands import check, embed, emulator, run, topics
 from worker.commands.demo import command as demo
+from worker.commands.pending import command as pending
 
 application = typer.Typer(
     name="embedding-worker",
@@ -18,5 +19,6 @@ application.command()(run.run)
 application.command()(demo.demo)
 application.command()(embed.embed)
 application.command()(check.check)
+application.command()(pending.pending)
 application.add_typer(topics.application, name="topics")
 application.command()(emulator.emulator)

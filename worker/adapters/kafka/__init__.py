@@ -1,6 +1,7 @@
 """Kafka: the ports `Source` and `Sink` on confluent-kafka, and what must be asked of a cluster before joining."""
 
 from worker.adapters.kafka.admin import Topics
+from worker.adapters.kafka.group_offsets import GroupOffsets, GroupReading
 from worker.adapters.kafka.group_start import GroupStart
 from worker.adapters.kafka.metadata_limit import metadata_limit
 from worker.adapters.kafka.properties import session_timeout
@@ -8,4 +9,14 @@ from worker.adapters.kafka.sink import KafkaSink
 from worker.adapters.kafka.source import KafkaSource
 from worker.adapters.kafka.transactional_sink import TransactionalSink
 
-__all__ = ["GroupStart", "KafkaSink", "KafkaSource", "Topics", "TransactionalSink", "metadata_limit", "session_timeout"]
+__all__ = [
+    "GroupOffsets",
+    "GroupReading",
+    "GroupStart",
+    "KafkaSink",
+    "KafkaSource",
+    "Topics",
+    "TransactionalSink",
+    "metadata_limit",
+    "session_timeout",
+]

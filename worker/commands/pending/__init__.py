@@ -1,0 +1,1 @@
+"""`embedding-worker pending`: the jobs that the committed offsets remember."""
