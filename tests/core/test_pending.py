@@ -17,7 +17,7 @@ A_JOB = Mark("0f8fad5b-d9cb-469f-a165-70867728950e", NOW - 100.0, 2)
 OLD_JOB = Mark("7c9e6679-7425-40de-944b-e07fc1f90ae7", NOW - 3700.0, 1)
 INTENT = Mark(None, NOW - 1.0, 1, intent=True)
 REPLACING = Mark("16fd2706-8baf-433b-82eb-8c7fada847da", NOW - 2.0, 2, intent=True)
-CLAIM = Mark(claimed=True)
+CLAIM = Mark(claims=1)
 
 
 def ledger(*marks: Mark, **changed: object) -> Ledger:

@@ -105,7 +105,7 @@ def totals(states: Iterable[PartitionState], now: float) -> Totals:
         next_expiry=min((seconds for seconds in left if seconds > 0), default=None),
         expired=sum(seconds <= 0 for seconds in left),
         intents=sum(mark.intent for mark in marks),
-        claims=sum(mark.claimed for mark in marks),
+        claims=sum(mark.claims > 0 for mark in marks),
         problems=sum(state.problem is not None for state in states),
     )
 

@@ -98,7 +98,7 @@ def call(group: Group, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 
 
 def test_it_lists_what_the_ledgers_hold(group: Group, call: Call) -> None:
-    group.commit(group.position(0, Mark(ID, NOW, 1), Mark(claimed=True), offset=5), Position(7))
+    group.commit(group.position(0, Mark(ID, NOW, 1), Mark(claims=1), offset=5), Position(7))
     code, out, _ = call("--json")
     first, second, third = json.loads(out)["partitions"]
     assert code == 0

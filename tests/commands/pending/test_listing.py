@@ -24,7 +24,7 @@ STATES = (
             Entry(7, Mark(ID, NOW - 725.0, 2)),
             Entry(9, Mark(OLD, NOW - 12_000.0, 1)),
             Entry(10, Mark(None, NOW - 1.0, 1, intent=True)),
-            Entry(11, Mark(claimed=True)),
+            Entry(11, Mark(claims=1)),
         ),
     ),
     PartitionState(TopicPartition("texts", 1), Standing.NONE, 5, "it has no ledger [bold]"),
@@ -90,15 +90,15 @@ def test_the_object_says_the_same() -> None:
         "attempt": 2,
         "expires_in": 2875.0,
         "intent": False,
-        "claimed": False,
+        "claims": 0,
         "state": "FAILED",
         "detail": "an [error] of the API",
     }
     assert first["pending"][1]["expires_in"] == -8400.0
-    assert first["pending"][3] | {"claimed": True} == dict.fromkeys(first["pending"][3]) | {
+    assert first["pending"][3] | {"claims": 1} == dict.fromkeys(first["pending"][3]) | {
         "offset": 11,
         "intent": False,
-        "claimed": True,
+        "claims": 1,
     }
     assert (second["ledger"], second["problem"]) == ("no ledger", "it has no ledger [bold]")
     assert (third["ledger"], third["offset"]) == ("no offset", None)
@@ -123,4 +123,4 @@ def test_spans_of_time_are_short_and_without_spaces(seconds: float, words: str) 
 
 
 def test_a_mark_can_be_two_things() -> None:
-    assert kinds(Mark(ID, 1.0, 1, intent=True, claimed=True)) == "intent+claimed"
+    assert kinds(Mark(ID, 1.0, 1, intent=True, claims=1)) == "intent+claimed"

@@ -59,7 +59,7 @@ def test_each_state_is_told() -> None:
 
 
 def test_the_one_that_expires_first_is_asked_first_and_each_only_once() -> None:
-    marks = (job("job-0", 9.0), job("job-2", 5.0), job("job-1", 7.0), job("job-0", 9.0), Mark(claimed=True))
+    marks = (job("job-0", 9.0), job("job-2", 5.0), job("job-1", 7.0), job("job-0", 9.0), Mark(claims=1))
     answers, _, api, _ = asked(*marks)
     assert list(answers.seen) == ["job-2", "job-1", "job-0"]
     assert api.calls["status"] == 3

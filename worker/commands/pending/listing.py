@@ -129,7 +129,7 @@ class Listing:
             "attempt": mark.attempt or None,
             "expires_in": round(expires_in(mark, self.now), 3) if has_job(mark) else None,
             "intent": mark.intent,
-            "claimed": mark.claimed,
+            "claims": mark.claims,
         }
         if self.answers:
             facts |= {"state": seen and seen.state, "detail": seen and seen.detail}
@@ -146,7 +146,7 @@ def plain(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def kinds(mark: Mark) -> str:
     """What the mark is, beside a job: `intent`: a submit of which it is not known whether it was accepted."""
-    return "+".join(name for name, holds in (("intent", mark.intent), ("claimed", mark.claimed)) if holds)
+    return "+".join(name for name, holds in (("intent", mark.intent), ("claimed", mark.claims > 0)) if holds)
 
 
 def span(seconds: float) -> str:
