@@ -103,7 +103,7 @@ class Worker:
             Adopt(self._partitions, job, clock, observer, self._commit.want),
             submit,
             Poll(ports.api, self._gate, PollSchedule(), clock, observer, api.deadline, chance),
-            Publish(ports.codec, settings.topics, api.model, job, clock),
+            Publish(ports.codec, settings.topics, settings.dead_letters, api.model, job, clock),
             self._commit,
             attempts=api.attempts,
             supersede=guarantees.supersede,

@@ -120,6 +120,17 @@ class Embedding:
     metadata: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Redacted:
+    """What a dead letter says of a text that it does not hold: the event's id, the SHA-256 of its UTF-8 in hex, its length in
+    code points and in bytes of UTF-8."""
+
+    id: str
+    text_sha256: str
+    characters: int
+    utf8_bytes: int
+
+
 class Reason(StrEnum):
     """Why a record became a dead letter (header `dlq.reason`)."""
 

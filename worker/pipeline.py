@@ -65,7 +65,7 @@ class Pipeline:
     async def run(self, record: Record) -> None:
         """Carry the record to its committed end."""
         started = self._clock.monotonic()
-        request = None
+        event = request = None
         try:
             known = await self._recall(record)
             if record.value is None:
@@ -81,7 +81,7 @@ class Pipeline:
             outcome = await self._commit(record, outcome)
         except (Rejected, MessageRefused) as error:
             self._recall.survived(record)
-            outcome = await self._dead_letter(record, as_rejected(error), request)
+            outcome = await self._dead_letter(record, as_rejected(error), event, request)
         self._observer.notice(Ended(record, outcome.kind, outcome.reason, self._clock.monotonic() - started))
 
     def _is_newest(self, record: Record) -> None:
@@ -106,22 +106,27 @@ class Pipeline:
             else:
                 return self._publish.vector(record, event, request, job, completed)
 
-    async def _dead_letter(self, record: Record, rejected: Rejected, request: EmbedRequest | None) -> Outcome:
+    async def _dead_letter(
+        self, record: Record, rejected: Rejected, event: TextEvent | None, request: EmbedRequest | None
+    ) -> Outcome:
         """Commit the dead letter; where the broker refuses it, without its value, then in its smallest form."""
         for value, headers in ((True, True), (False, True)):
-            outcome = self._publish.dead_letter(record, rejected, request, value=value, headers=headers)
+            outcome = self._publish.dead_letter(record, rejected, event, request, value=value, headers=headers)
             try:
                 await self._commit(record, outcome)
             except MessageRefused:
                 continue
             return outcome
-        return await self._smallest_dead_letter(record, rejected, request)
+        return await self._smallest_dead_letter(record, rejected, event, request)
 
-    async def _smallest_dead_letter(self, record: Record, rejected: Rejected, request: EmbedRequest | None) -> Outcome:
+    async def _smallest_dead_letter(
+        self, record: Record, rejected: Rejected, event: TextEvent | None, request: EmbedRequest | None
+    ) -> Outcome:
         """Nothing of the record but its key. Refused even so, it is the topic's fault: try until somebody has mended it, as to go
         on without would lose the record, and to end the process would only begin the same again."""
-        made = self._publish.dead_letter(record, rejected, request, value=False, headers=False)
+        made = self._publish.dead_letter(record, rejected, event, request, value=False, headers=False)
         outcome = replace(made, message=made.message and replace(made.message, key=smallest_key(record)))
+        topic = outcome.message.topic if outcome.message else ""
         where, pause = (record.source, record.offset, record.assignment), SHORTEST_PAUSE
         try:
             while True:
@@ -129,7 +134,7 @@ class Pipeline:
                     await self._commit(record, outcome)
                 except MessageRefused as error:
                     self._refused[where] = (
-                        f"the dead-letter topic refuses even the smallest dead letter of offset {record.offset} of "
+                        f"the topic {topic} refuses even the smallest dead letter of offset {record.offset} of "
                         f"{record.source}: {error}: check its configuration"
                     )
                     self._observer.notice(CommitFailed(self._refused[where]))

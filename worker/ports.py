@@ -15,6 +15,7 @@ from worker.model import (
     Membership,
     Position,
     Record,
+    Redacted,
     TopicPartition,
 )
 from worker.notices import Notice
@@ -113,6 +114,9 @@ class Codec(Protocol):
 
     def encode(self, embedding: Embedding) -> bytes:
         """The value of an output record. Raises InvalidResult where the embedding holds what the schema cannot."""
+
+    def encode_redacted(self, redacted: Redacted) -> bytes:
+        """The value of a dead letter whose text is left out. Never raises."""
 
 
 class EmbeddingApi(Protocol):

@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 
 from worker.adapters.avro import AvroCodec, bundled_schema, schema_files
 from worker.errors import ConfigurationError, InvalidEvent, InvalidResult
-from worker.model import Embedding, Job, Metrics, Record, TopicPartition
+from worker.model import Embedding, Job, Metrics, Record, Redacted, TopicPartition
 from worker.settings.sections import InputFormat
 
 TEXT_EVENT = bundled_schema("text_event.avsc")
 EMBEDDING = bundled_schema("embedding.avsc")
+REDACTED = bundled_schema("redacted.avsc")
 EVENT = {"id": "a", "text": "hello", "task_type": None, "output_dimensionality": 768, "metadata": {"k": "v"}}
 
 
 def a_codec(*schemas: Path, input_format: InputFormat = InputFormat.AUTO) -> AvroCodec:
-    return AvroCodec(schemas or (TEXT_EVENT,), input_format, EMBEDDING)
+    return AvroCodec(schemas or (TEXT_EVENT,), input_format, EMBEDDING, REDACTED)
 
 
 def parsed(path: Path) -> Any:
@@ -68,10 +69,10 @@ def check_message(error: InvalidEvent) -> None:
     assert "\n" not in str(error)
 
 
-def read_back(value: bytes) -> Any:
-    assert value[:10] == header(EMBEDDING)
+def read_back(value: bytes, schema: Path = EMBEDDING) -> Any:
+    assert value[:10] == header(schema)
     stream = io.BytesIO(value[10:])
-    datum = fastavro.schemaless_reader(stream, parsed(EMBEDDING), None)
+    datum = fastavro.schemaless_reader(stream, parsed(schema), None)
     assert stream.read() == b""
     return datum
 
@@ -211,7 +212,7 @@ def test_bare_input_with_several_schemas_is_a_configuration_error() -> None:
     with pytest.raises(ConfigurationError, match="needs one schema"):
         a_codec(TEXT_EVENT, EMBEDDING, input_format=InputFormat.BARE)
     with pytest.raises(ConfigurationError, match="no input schema"):
-        AvroCodec((), InputFormat.AUTO, EMBEDDING)
+        AvroCodec((), InputFormat.AUTO, EMBEDDING, REDACTED)
 
 
 def test_a_folder_stands_for_the_schemas_in_it(tmp_path: Path) -> None:
@@ -228,7 +229,7 @@ def test_a_schema_that_is_not_bundled_is_a_configuration_error() -> None:
         bundled_schema("no.avsc")
 
 
-@pytest.mark.parametrize("path", [TEXT_EVENT, EMBEDDING], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [TEXT_EVENT, EMBEDDING, REDACTED], ids=lambda path: path.name)
 def test_every_field_of_our_schemas_is_documented(path: Path) -> None:
     def undocumented(schema: Any) -> list[str]:
         if not isinstance(schema, dict) or schema["type"] != "record":
@@ -325,7 +326,7 @@ def test_an_output_schema_that_the_worker_does_not_write_is_a_configuration_erro
         schema = json.loads(EMBEDDING.read_text())
         change(schema["fields"])
         with pytest.raises(ConfigurationError, match=r"out\.avsc") as caught:
-            AvroCodec((TEXT_EVENT,), InputFormat.AUTO, a_schema(tmp_path, schema, "out.avsc"))
+            AvroCodec((TEXT_EVENT,), InputFormat.AUTO, a_schema(tmp_path, schema, "out.avsc"), REDACTED)
         return str(caught.value)
 
     assert "says vector array<float> where the worker writes id string" in refused(lambda fields: fields.pop(0))
@@ -340,7 +341,35 @@ def test_an_output_schema_that_the_worker_does_not_write_is_a_configuration_erro
 def test_a_field_that_no_input_schema_has_is_said_at_start(tmp_path: Path) -> None:
     schema = tmp_path / "mine.avsc"
     schema.write_text('{"type": "record", "name": "Doc", "fields": [{"name": "title", "type": "string"}]}')
-    codec = AvroCodec([schema], InputFormat.AUTO, bundled_schema("embedding.avsc"))
+    codec = AvroCodec([schema], InputFormat.AUTO, bundled_schema("embedding.avsc"), REDACTED)
     codec.require_fields({"title"})
     with pytest.raises(ConfigurationError, match="names body, which no input schema has; there are: title"):
         codec.require_fields({"body"})
+
+
+@given(
+    st.builds(
+        Redacted, st.text(), st.text("0123456789abcdef", max_size=64), st.integers(0, 2**24), st.integers(0, 2**24)
+    )
+)
+def test_a_redacted_dead_letter_is_read_back_by_its_schema(redacted: Redacted) -> None:
+    value = a_codec().encode_redacted(redacted)
+    assert value[:10] == header(REDACTED)
+    assert read_back(value, REDACTED) == {
+        "id": redacted.id,
+        "text_sha256": redacted.text_sha256,
+        "characters": redacted.characters,
+        "bytes": redacted.utf8_bytes,
+    }
+
+
+def test_an_id_that_has_no_utf_8_is_null_in_a_redacted_dead_letter() -> None:
+    value = a_codec().encode_redacted(Redacted("\ud800", "00", 1, 3))
+    assert read_back(value, REDACTED) == {"id": None, "text_sha256": "00", "characters": 1, "bytes": 3}
+
+
+def test_a_schema_of_redacted_dead_letters_that_says_something_else_is_refused(tmp_path: Path) -> None:
+    fields = [field for field in json.loads(REDACTED.read_text())["fields"] if field["name"] != "bytes"]
+    schema = a_schema(tmp_path, {"type": "record", "name": "Redacted", "fields": fields}, "redacted.avsc")
+    with pytest.raises(ConfigurationError, match="has 3 fields, the worker writes 4"):
+        AvroCodec((TEXT_EVENT,), InputFormat.AUTO, EMBEDDING, schema)

@@ -3,7 +3,7 @@
 import json
 
 from worker.errors import InvalidEvent
-from worker.model import Embedding
+from worker.model import Embedding, Redacted
 
 
 class JsonCodec:
@@ -24,5 +24,15 @@ class JsonCodec:
                 "attempts": embedding.job.attempt,
                 "offset": embedding.record.offset,
                 "text_sha256": embedding.text_sha256,
+            }
+        ).encode()
+
+    def encode_redacted(self, redacted: Redacted) -> bytes:
+        return json.dumps(
+            {
+                "id": redacted.id,
+                "text_sha256": redacted.text_sha256,
+                "characters": redacted.characters,
+                "bytes": redacted.utf8_bytes,
             }
         ).encode()

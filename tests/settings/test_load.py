@@ -171,6 +171,18 @@ def test_the_worker_cannot_feed_itself() -> None:
     assert "wants a topic other than the input topics" in line
     (line,) = problems_of({"WORKER_TOPICS__DEAD_LETTER": "embeddings"})
     assert "wants a topic other than the output topic" in line
+    (line,) = problems_of({"WORKER_TOPICS__CONTENT_BLOCKED": "texts"})
+    assert "wants a topic other than the input topics" in line
+    (line,) = problems_of({"WORKER_TOPICS__CONTENT_BLOCKED": "embeddings"})
+    assert "wants a topic other than the output topic" in line
+
+
+def test_dead_letters_go_to_one_topic_or_to_two() -> None:
+    assert load({}).topics.outcomes == ("embeddings", "embeddings.dead-letter")
+    for same in ({}, {"WORKER_TOPICS__CONTENT_BLOCKED": "embeddings.dead-letter"}):
+        assert load(same).topics.dead_letters == ("embeddings.dead-letter",)
+    two = load({"WORKER_TOPICS__CONTENT_BLOCKED": "blocked"}).topics
+    assert (two.dead_letters, two.outcomes[2]) == (("embeddings.dead-letter", "blocked"), "blocked")
 
 
 @pytest.mark.parametrize("slug", ["..", "a/b", "a b", "-a", "a?b", "a%2f", ".a"])
@@ -368,6 +380,7 @@ def test_every_setting_can_be_set_by_its_variable_and_in_the_file(toml: Path, tm
     (tmp_path / "p.json").write_text("{}")
     special = {
         "kafka.bootstrap_servers": "a:1", "topics.output": "out", "topics.dead_letter": "dlq", "api.base_url": "http://a",
+        "topics.content_blocked": "blocked", "dead_letters.blocked_text": "redact",
         "api.proxy": "http://a:1", "limits.bytes": 2_000_000, "kafka.start_from": "latest", "kafka.on_out_of_range": "latest",
         "input.format": "bare",
         "log.level": "error", "guarantees.delivery": "at_least_once", "guarantees.ordering": "key",
@@ -385,6 +398,6 @@ def test_every_setting_can_be_set_by_its_variable_and_in_the_file(toml: Path, tm
     toml.write_text("\n".join(lines))
     settings = load({}, config_file=toml)
     assert settings == load(environ)
-    for name in ("kafka", "topics", "input", "api", "pace", "limits", "status", "log"):
+    for name in ("kafka", "topics", "input", "api", "pace", "limits", "dead_letters", "status", "log"):
         changed, default = getattr(settings, name).model_dump(), getattr(Settings(), name).model_dump()
         assert [field for field, value in changed.items() if value == default[field]] == []

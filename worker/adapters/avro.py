@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from fastavro.schema import SchemaParseException, fingerprint, parse_schema, to_parsing_canonical_form
 
+from worker.core import embedding_writer, redacted_writer
 from worker.core.avro_reader import DatumReader, Schema
-from worker.core.embedding_writer import LAYOUT, write_embedding
 from worker.errors import ConfigurationError, InvalidEvent
-from worker.model import Embedding
+from worker.model import Embedding, Redacted
 from worker.settings.sections import InputFormat
 
 _MARKER = b"\xc3\x01"
@@ -23,13 +23,19 @@ _HEADER_SIZE = 10
 
 
 class AvroCodec:
-    """Decodes by the configured schemas, encodes by `schemas/embedding.avsc`.
+    """Decodes by the configured schemas, encodes by `schemas/embedding.avsc` and `schemas/redacted.avsc`.
 
     `input_schemas` are `.avsc` files. Single-object encoded records may be of any of them; bare ones tell nothing about
     their schema and need exactly one. Raises ConfigurationError that names the file for a schema that cannot be used.
     """
 
-    def __init__(self, input_schemas: Sequence[Path], input_format: InputFormat, output_schema: Path) -> None:
+    def __init__(
+        self,
+        input_schemas: Sequence[Path],
+        input_format: InputFormat,
+        output_schema: Path,
+        redacted_schema: Path,
+    ) -> None:
         schemas = [_checked_input(path) for path in input_schemas]
         self._fields = [_fields(schema.parsed) for schema in schemas]
         self._readers = {schema.fingerprint: schema.reader for schema in schemas}
@@ -41,7 +47,8 @@ class AvroCodec:
             raise ConfigurationError(
                 f"WORKER_INPUT__FORMAT=bare needs one schema, WORKER_INPUT__SCHEMA holds {len(self._readers)}"
             )
-        self._output_header = _MARKER + _checked_output(output_schema).fingerprint
+        self._output_header = _header(output_schema, embedding_writer.LAYOUT)
+        self._redacted_header = _header(redacted_schema, redacted_writer.LAYOUT)
 
     @property
     def bare_schema(self) -> str:
@@ -78,7 +85,11 @@ class AvroCodec:
 
     def encode(self, embedding: Embedding) -> bytes:
         """The value of an output record. Raises InvalidResult where a string in it has no UTF-8."""
-        return self._output_header + write_embedding(embedding)
+        return self._output_header + embedding_writer.write_embedding(embedding)
+
+    def encode_redacted(self, redacted: Redacted) -> bytes:
+        """The value of a dead letter whose text is left out. Never raises."""
+        return self._redacted_header + redacted_writer.write_redacted(redacted)
 
 
 def bundled_schema(name: str) -> Path:
@@ -143,16 +154,16 @@ def _checked_input(path: Path) -> _Schema:
     return schema
 
 
-def _checked_output(path: Path) -> _Schema:
-    """The output schema, sure to say what `write_embedding` writes."""
+def _header(path: Path, written: Sequence[tuple[str, str]]) -> bytes:
+    """The single-object header of a schema that is sure to say what is written by it."""
     schema = _load(path)
     layout = tuple(_layout(schema.parsed, ""))
-    for stated, written in zip(layout, LAYOUT, strict=False):
-        if stated != written:
-            raise ConfigurationError(f"{path} says {' '.join(stated)} where the worker writes {' '.join(written)}")
-    if len(layout) != len(LAYOUT):
-        raise ConfigurationError(f"{path} has {len(layout)} fields, the worker writes {len(LAYOUT)}")
-    return schema
+    for states, writes in zip(layout, written, strict=False):
+        if states != writes:
+            raise ConfigurationError(f"{path} says {' '.join(states)} where the worker writes {' '.join(writes)}")
+    if len(layout) != len(written):
+        raise ConfigurationError(f"{path} has {len(layout)} fields, the worker writes {len(written)}")
+    return _MARKER + schema.fingerprint
 
 
 def _layout(schema: Schema, prefix: str) -> Iterator[tuple[str, str]]:

@@ -117,7 +117,7 @@ async def look_at_brokers(settings: Settings) -> str:
 
 async def look_at_topics(settings: Settings) -> str:
     """All must exist."""
-    names = [*settings.topics.input, settings.topics.output, settings.topics.dead_letter]
+    names = [*settings.topics.input, *settings.topics.outcomes]
     counts = await Topics(settings.kafka, no_log).describe(names)
     return ", ".join(f"{name} ({count} partitions)" for name, count in counts.items())
 

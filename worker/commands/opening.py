@@ -32,7 +32,8 @@ def open_codec(settings: Settings) -> AvroCodec:
     """Avro in and out. Raises ConfigurationError."""
     given = settings.input.schema_file
     schemas = schema_files(given) if given else (bundled_schema("text_event.avsc"),)
-    codec = AvroCodec(schemas, settings.input.format, bundled_schema("embedding.avsc"))
+    outputs = bundled_schema("embedding.avsc"), bundled_schema("redacted.avsc")
+    codec = AvroCodec(schemas, settings.input.format, *outputs)
     codec.require_fields(fields_named(input_mapping(settings.input)))
     return codec
 
@@ -60,7 +61,7 @@ async def open_ports(
         await Topics(settings.kafka, no_log).try_properties()  # wrong ones are known before a minute of waiting
         topics = Topics(settings.kafka, log)
         await topics.wait_reachable(progress)
-        counts = await topics.describe([*settings.topics.input, settings.topics.output, settings.topics.dead_letter])
+        counts = await topics.describe([*settings.topics.input, *settings.topics.outcomes])
         source = KafkaSource(settings.kafka, settings.topics.input, log=log)
         sink = open_sink(settings, source, log)
         patience = session_timeout(settings.kafka)

@@ -30,11 +30,12 @@ def create(
     max_message_bytes: Annotated[
         int,
         typer.Option(
-            min=1024, help="Largest message of output and dead-letter topic; a dead letter holds its input whole."
+            min=1024, help="Largest message of output and dead-letter topics; a dead letter holds its input whole."
         ),
     ] = 8_388_608,
 ) -> None:
-    """Create the input, output and dead-letter topics that do not exist yet; those that exist are left as they are.
+    """Create the input, output and dead-letter topics (with `topics.content_blocked` where it is set) that do not exist yet;
+    those that exist are left as they are.
 
     Give input and output the same number of partitions, so that an event and its vector are in the same one. A replica works on
     at most 120 records of a partition at once, and there can be no more replicas than input partitions.
@@ -48,7 +49,7 @@ async def created(settings: Settings, partitions: int, replication: int, max_mes
     """Create what is missing; a line for each topic. Raises StartError."""
     admin = Topics(settings.kafka, no_log)
     await admin.wait_reachable(lambda line: typer.echo(line, err=True))
-    outputs = [settings.topics.output, settings.topics.dead_letter]
+    outputs = settings.topics.outcomes
     made = {*await admin.create(settings.topics.input, partitions, replication)}
     made |= {*await admin.create(outputs, partitions, replication, {"max.message.bytes": str(max_message_bytes)})}
     counts = await admin.describe([*settings.topics.input, *outputs])

@@ -9,6 +9,7 @@ import sys
 from array import array
 from collections.abc import Mapping
 
+from worker.core.avro_binary import NULL, SECOND_BRANCH, long, string
 from worker.errors import InvalidResult
 from worker.model import Embedding
 
@@ -34,8 +35,6 @@ LAYOUT = (
 )
 """What `write_embedding` writes, in its order. The codec compares it with the schema at start."""
 
-_NULL = b"\x00"
-_SECOND_BRANCH = b"\x02"
 _END_OF_BLOCKS = b"\x00"
 _DOUBLE = struct.Struct("<d")
 
@@ -46,19 +45,19 @@ def write_embedding(embedding: Embedding) -> bytes:
     try:
         return b"".join(
             (
-                _string(embedding.id),
+                string(embedding.id),
                 _floats(embedding.vector),
-                _long(len(embedding.vector)),
-                _string(embedding.model),
-                _NULL if embedding.task_type is None else _SECOND_BRANCH + _string(embedding.task_type),
-                _string(embedding.job.request_id),
-                _string(embedding.record.source.topic),
-                _long(embedding.record.source.partition),
-                _long(embedding.record.offset),
-                _NULL if embedding.record.timestamp_ms < 0 else _SECOND_BRANCH + _long(embedding.record.timestamp_ms),
-                _string(embedding.text_sha256),
-                _long(round(embedding.embedded_at * 1000)),
-                _long(embedding.job.attempt),
+                long(len(embedding.vector)),
+                string(embedding.model),
+                NULL if embedding.task_type is None else SECOND_BRANCH + string(embedding.task_type),
+                string(embedding.job.request_id),
+                string(embedding.record.source.topic),
+                long(embedding.record.source.partition),
+                long(embedding.record.offset),
+                NULL if embedding.record.timestamp_ms < 0 else SECOND_BRANCH + long(embedding.record.timestamp_ms),
+                string(embedding.text_sha256),
+                long(round(embedding.embedded_at * 1000)),
+                long(embedding.job.attempt),
                 _optional_double(metrics.inference_time),
                 _optional_double(metrics.queue_time),
                 _optional_double(metrics.total_time),
@@ -70,24 +69,6 @@ def write_embedding(embedding: Embedding) -> bytes:
         raise InvalidResult("the embedding cannot be written: an id or a name holds a lone surrogate") from None
 
 
-def _long(value: int) -> bytes:
-    """Zigzag and base 128, least significant first."""
-    rest = (value << 1) ^ (value >> 63)
-    if rest < 0x80:
-        return bytes((rest,))
-    encoded = bytearray()
-    while rest >= 0x80:
-        encoded.append(rest & 0x7F | 0x80)
-        rest >>= 7
-    encoded.append(rest)
-    return bytes(encoded)
-
-
-def _string(text: str) -> bytes:
-    encoded = text.encode()
-    return _long(len(encoded)) + encoded
-
-
 def _floats(vector: "array[float]") -> bytes:
     """One block. Raises ValueError for an array of anything but float32, which would be garbage to every reader."""
     if vector.typecode != "f":
@@ -97,15 +78,15 @@ def _floats(vector: "array[float]") -> bytes:
     if sys.byteorder == "big":
         vector = vector[:]
         vector.byteswap()
-    return _long(len(vector)) + vector.tobytes() + _END_OF_BLOCKS
+    return long(len(vector)) + vector.tobytes() + _END_OF_BLOCKS
 
 
 def _optional_double(value: float | None) -> bytes:
-    return _NULL if value is None else _SECOND_BRANCH + _DOUBLE.pack(value)
+    return NULL if value is None else SECOND_BRANCH + _DOUBLE.pack(value)
 
 
 def _strings(entries: Mapping[str, str]) -> bytes:
     if not entries:
         return _END_OF_BLOCKS
-    pairs = [_string(key) + _string(value) for key, value in entries.items()]
-    return _long(len(pairs)) + b"".join(pairs) + _END_OF_BLOCKS
+    pairs = [string(key) + string(value) for key, value in entries.items()]
+    return long(len(pairs)) + b"".join(pairs) + _END_OF_BLOCKS

@@ -1,5 +1,6 @@
 """All configuration: what there is (`sections`), and how it is read and checked, once (`load`)."""
 
+from worker.settings.budgets import BlockedText, DeadLettersSettings
 from worker.settings.load import Settings, load
 from worker.settings.mask import masked
 from worker.settings.report import InvalidSettings
@@ -31,6 +32,8 @@ __all__ = [
     "API_KEY",
     "API_KEY_FILE",
     "ApiSettings",
+    "BlockedText",
+    "DeadLettersSettings",
     "Delivery",
     "Drain",
     "GuaranteesSettings",

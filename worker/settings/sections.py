@@ -7,9 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from worker.settings import checks
+from worker.settings.budgets import DeadLettersSettings
+from worker.settings.section import Section
 
 KafkaName = Annotated[str, AfterValidator(checks.kafka_name)]
 
@@ -72,19 +74,6 @@ class InputFormat(StrEnum):
     SINGLE_OBJECT = "single_object"
 
 
-class Section(BaseModel):
-    """Settings are frozen, and unknown names are errors. Defaults are checked too: two of them can contradict what is set."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        populate_by_name=True,
-        validate_default=True,
-        allow_inf_nan=False,
-        hide_input_in_errors=True,
-    )
-
-
 class KafkaSettings(Section):
     """Brokers and consumer group."""
 
@@ -126,15 +115,28 @@ class TopicsSettings(Section):
     )
     output: KafkaName = Field("embeddings", description="Topic for vectors and tombstones.")
     dead_letter: KafkaName = Field("embeddings.dead-letter", description="Topic for dead letters.")
+    content_blocked: KafkaName | None = Field(
+        None, description="Topic for the dead letters CONTENT_BLOCKED. Unset: that of all dead letters."
+    )
 
-    @field_validator("output", "dead_letter")
+    @field_validator("output", "dead_letter", "content_blocked")
     @classmethod
-    def _does_not_feed_itself(cls, topic: str, info: ValidationInfo) -> str:
+    def _does_not_feed_itself(cls, topic: str | None, info: ValidationInfo) -> str | None:
         if topic in info.data.get("input", ()):
             raise ValueError("a topic other than the input topics: the worker would feed itself")
-        if info.field_name == "dead_letter" and topic == info.data.get("output"):
+        if topic is not None and info.field_name != "output" and topic == info.data.get("output"):
             raise ValueError("a topic other than the output topic: vectors and dead letters would mix")
         return topic
+
+    @property
+    def dead_letters(self) -> tuple[str, ...]:
+        """The topics that dead letters go to, each once."""
+        return tuple(dict.fromkeys((self.dead_letter, self.content_blocked or self.dead_letter)))
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The topics that outcomes go to."""
+        return (self.output, *self.dead_letters)
 
 
 class InputSettings(Section):
@@ -317,6 +319,7 @@ class Sections(Section):
     pace: PaceSettings = PaceSettings()
     guarantees: GuaranteesSettings = GuaranteesSettings()
     limits: LimitsSettings = LimitsSettings()
+    dead_letters: DeadLettersSettings = DeadLettersSettings()
     registry: RegistrySettings = RegistrySettings()
     status: StatusSettings = StatusSettings()
     log: LogSettings = LogSettings()

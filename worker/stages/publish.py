@@ -16,9 +16,11 @@ from worker.model import (
     OutcomeKind,
     Reason,
     Record,
+    Redacted,
     TextEvent,
 )
 from worker.ports import Clock, Codec
+from worker.settings.budgets import BlockedText, DeadLettersSettings
 from worker.settings.sections import TopicsSettings
 
 DETAIL_BYTES = 1024
@@ -26,14 +28,32 @@ DETAIL_BYTES = 1024
 
 PREFIX = "dlq."
 
+REDACTED, OMITTED = "redacted", "omitted"
+"""What the header `dlq.value` says of a value that is not the input's: a record of `schemas/redacted.avsc` stands in its place,
+or nothing, because the broker refused it for its size. A replay must not produce either: a null value deletes a vector."""
+
+UNQUOTED = (
+    "the API blocked the text for its content; what it says of it is left out (dead_letters.blocked_text is redact)"
+)
+"""Error texts may quote the input, in whatever form."""
+
 
 class Publish:
     """Makes outcomes. What it makes is encoded: a vector is not held in any other form. `job`: this worker's
     `job_fingerprint`."""
 
-    def __init__(self, codec: Codec, topics: TopicsSettings, model: str, job: bytes, clock: Clock) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        topics: TopicsSettings,
+        dead_letters: DeadLettersSettings,
+        model: str,
+        job: bytes,
+        clock: Clock,
+    ) -> None:
         self._codec = codec
         self._topics = topics
+        self._redacts = dead_letters.blocked_text is BlockedText.REDACT
         self._model = model
         self._job = job
         self._clock = clock
@@ -72,27 +92,42 @@ class Publish:
         self,
         record: Record,
         rejected: Rejected,
+        event: TextEvent | None = None,
         request: EmbedRequest | None = None,
         *,
         value: bool = True,
         headers: bool = True,
     ) -> Outcome:
-        """The record as it came, with the failure in `dlq.*` headers. `request`: what it asks for, if it could be read. Where the
-        broker refuses it for its size, it goes without its value, then without its headers: `dlq.topic`, `dlq.partition` and
-        `dlq.offset` point to the source."""
-        kept = carried(record.headers) if headers else ()
-        failure = self._failure(record, rejected, request)
+        """The record as it came, with the failure in `dlq.*` headers; a blocked text goes to its own topic, and redacted, where
+        the settings say so. `event`, `request`: what it holds and asks for, if it could be read. Where the broker refuses it for
+        its size, it goes without its value, then without its headers: `dlq.topic`, `dlq.partition` and `dlq.offset` point to the
+        source."""
+        blocked = rejected.reason is Reason.CONTENT_BLOCKED
+        redacts = blocked and self._redacts and record.value is not None
+        kept = record.value
+        if redacts:
+            kept = self._codec.encode_redacted(redacted(event)) if event else None
+        if not value:
+            kept = None
+        said = None if kept == record.value else OMITTED if kept is None else REDACTED
+        failure = self._failure(record, rejected, request, value=said, detail=UNQUOTED if redacts else rejected.detail)
         message = Message(
-            self._topics.dead_letter, record.key if headers else None, record.value if value else None, kept + failure
+            self._topics.content_blocked or self._topics.dead_letter if blocked else self._topics.dead_letter,
+            record.key if headers else None,
+            kept,
+            (carried(record.headers) if headers else ()) + failure,
         )
         return Outcome(OutcomeKind.DEAD_LETTER, message, rejected.reason)
 
-    def _failure(self, record: Record, rejected: Rejected, request: EmbedRequest | None) -> Headers:
+    def _failure(
+        self, record: Record, rejected: Rejected, request: EmbedRequest | None, *, value: str | None, detail: str
+    ) -> Headers:
         job = rejected.job
         facts = {
             "reason": rejected.reason,
-            "detail": cut(rejected.detail),
+            "detail": cut(detail),
             "retryable": "true" if rejected.retryable else "false",
+            "value": value,
             "request_id": job and job.request_id,
             "attempts": rejected.attempts,
             "http_status": rejected.http_status,
@@ -124,6 +159,11 @@ def replays(headers: Headers) -> int | None:
 def cut(detail: str) -> str:
     """The text in at most DETAIL_BYTES bytes of UTF-8, never half a character."""
     return detail.encode("utf-8", "replace")[:DETAIL_BYTES].decode("utf-8", "ignore")
+
+
+def redacted(event: TextEvent) -> Redacted:
+    """What a dead letter says of a text that it does not hold."""
+    return Redacted(event.id, sha256(event.text), len(event.text), len(event.text.encode("utf-8", "surrogatepass")))
 
 
 def rfc3339(epoch: float) -> str:

@@ -37,7 +37,7 @@ class DemoReader:
         self._tally = tally
         self._on_outcome = on_outcome
         self._events, self._embeddings = Avro("text_event.avsc"), Avro("embedding.avsc")
-        names = (*topics.input, topics.output, topics.dead_letter)
+        names = (*topics.input, *topics.outcomes)
         self._next = {TopicPartition(name, number): 0 for name in names for number in range(partitions)}
         self._consumer = Consumer(
             {
@@ -98,7 +98,7 @@ class DemoReader:
         if where.topic in self._topics.input:
             self._tally.input((where, offset), key or b"", None if value is None else self._text(value))
             return
-        if where.topic == self._topics.dead_letter:
+        if where.topic in self._topics.dead_letters:
             self._dead_letter(message)
         elif value is None:
             self._tally.tombstone(key or b"")

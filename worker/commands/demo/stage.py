@@ -52,7 +52,7 @@ async def _open(broker: EmbeddedBroker, emulator: Emulator, dimensions: int, req
         servers = broker.start()
         url = await emulator.start()
         settings = settings_of(servers, url, dimensions, requests_per_minute)
-        for topic in (*settings.topics.input, settings.topics.output, settings.topics.dead_letter):
+        for topic in (*settings.topics.input, *settings.topics.outcomes):
             broker.create_topic(topic, PARTITIONS)
     except (EmbeddedBrokerUnavailable, EmbeddedBrokerError) as error:
         raise StartError(f"demo: {error}") from None
