@@ -3,6 +3,7 @@
 WorkerError
 |-- ConfigurationError    a setting is wrong: exit 2
 |-- StartError            the surroundings are not ready (topics, broker, offsets): exit 3
+|-- ReplayInterrupted     a replay stopped between two transactions, and can be resumed: exit 4
 |-- InvalidEvent          the record cannot become a text event: dead letter INVALID_EVENT
 |-- InvalidResult         the API's output is not a usable vector: dead letter INVALID_RESULT
 |-- ApiError
@@ -12,6 +13,7 @@ WorkerError
 |   `-- ProtocolError     a success whose body is not what the contract says
 |-- CommitError
 |   |-- CommitAborted     the batch does not stand: build a new one of what is not published
+|   |   `-- CommitFenced  another process has taken the transactional id: this one may not go on
 |   |-- CommitUnknown     the batch may or may not stand: settle, read what is committed, then go on
 |   |-- MetadataTooLarge  the batch does not stand: its ledgers are longer than the broker takes
 |   `-- MessageRefused    the broker will never take one message of the batch
@@ -34,6 +36,10 @@ class ConfigurationError(WorkerError):
 
 class StartError(WorkerError):
     """The worker cannot start in these surroundings."""
+
+
+class ReplayInterrupted(WorkerError):
+    """A replay stopped. What it has done stands, what it has not is untouched; its plan goes on with `--resume`."""
 
 
 class InvalidEvent(WorkerError):
@@ -97,6 +103,10 @@ class CommitError(WorkerError):
 
 class CommitAborted(CommitError):
     """The batch did not come to stand; what is not published of it must go into a new batch built from the present ownership."""
+
+
+class CommitFenced(CommitAborted):
+    """Another process goes on with this producer's transactional id, or its transaction outlived its time."""
 
 
 class CommitUnknown(CommitError):

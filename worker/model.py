@@ -147,13 +147,14 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A record to be produced. `timestamp_ms` None: the time of producing."""
+    """A record to be produced. `timestamp_ms` None: the time of producing. `partition` None: the one that its key gives."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Headers
     timestamp_ms: int | None = None
+    partition: int | None = None
 
 
 class OutcomeKind(StrEnum):

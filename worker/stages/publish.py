@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from worker.core.adoption import request_fingerprint, sha256
+from worker.core.dead_letters import origin_in
 from worker.core.vectors import extract
 from worker.errors import InvalidResult, Rejected
 from worker.model import (
@@ -141,6 +142,7 @@ class Publish:
             "text_sha256": request and sha256(request.text),
             "job": request and request_fingerprint(self._job, request),
             "replays": replays(record.headers),
+            "origin": origin_in(record.headers),
         }
         return tuple((PREFIX + name, str(fact).encode()) for name, fact in facts.items() if fact is not None)
 

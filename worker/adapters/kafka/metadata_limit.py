@@ -22,10 +22,11 @@ _SECONDS: Final = 3.0
 async def metadata_limit(settings: KafkaSettings, log: Log) -> int:
     """The smallest `offset.metadata.max.bytes` of all brokers, in characters; Kafka's default where they do not tell (the user
     needs DESCRIBE_CONFIGS on the cluster): a smaller one is then learned from the first refusal."""
-    return await asyncio.to_thread(_asked, settings, log)
+    return await asyncio.to_thread(asked_limit, settings, log)
 
 
-def _asked(settings: KafkaSettings, log: Log) -> int:
+def asked_limit(settings: KafkaSettings, log: Log) -> int:
+    """As `metadata_limit`; blocks."""
     admin: AdminClient = open_admin(admin_properties(settings), log)
     try:
         cluster = admin.list_topics(timeout=_SECONDS)

@@ -24,6 +24,8 @@ _NO_TOPIC: Final = frozenset({
 })  # fmt: skip
 _NO_RIGHT: Final = frozenset({KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED})
 _POLL_SECONDS: Final = 0.1
+_BY_KEY: Final = -1
+"""librdkafka's RD_KAFKA_PARTITION_UA."""
 
 
 def hand_over(
@@ -42,6 +44,7 @@ def hand_over(
                 message.topic,
                 value=message.value,
                 key=message.key,
+                partition=_BY_KEY if message.partition is None else message.partition,
                 headers=headers,
                 timestamp=timestamp,
                 on_delivery=report,

@@ -107,6 +107,11 @@ def reader_properties(settings: KafkaSettings) -> dict[str, Any]:
     return {**user, **_identity(settings), "allow.auto.create.topics": False}
 
 
+def archive_properties(settings: KafkaSettings) -> dict[str, Any]:
+    """Properties of a consumer that reads whole partitions and belongs to no group. Raises as above."""
+    return {**_CONSUMER_DEFAULTS, **reader_properties(settings), "enable.partition.eof": True}
+
+
 def producer_properties(settings: KafkaSettings) -> dict[str, Any]:
     """Properties of the producer of outcomes. Raises as above."""
     user = _user(settings, _CONSUMER_ONLY)

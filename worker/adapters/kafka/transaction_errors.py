@@ -6,7 +6,7 @@ from typing import Final
 from confluent_kafka import KafkaError
 
 from worker.adapters.kafka.producing import REFUSED, undelivered
-from worker.errors import CommitAborted, CommitError, MetadataTooLarge
+from worker.errors import CommitAborted, CommitError, CommitFenced, MetadataTooLarge
 from worker.model import Batch
 
 # what befalls a message because its transaction has failed
@@ -16,6 +16,12 @@ _NO_MEMBER: Final = frozenset({
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.STALE_MEMBER_EPOCH,
     KafkaError.REBALANCE_IN_PROGRESS,
+})  # fmt: skip
+
+_FENCED: Final = frozenset({
+    KafkaError._FENCED,  # noqa: SLF001
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
 })  # fmt: skip
 
 
@@ -29,6 +35,8 @@ def sorted_out(errors: Mapping[int, KafkaError]) -> tuple[dict[int, KafkaError],
 
 def why_aborted(batch: Batch, error: KafkaError, failed: Mapping[int, KafkaError]) -> CommitError:
     """What to raise: `error` of the transaction, `failed` of messages."""
+    if fenced(error) or any(fenced(each) for each in failed.values()):
+        return CommitFenced(f"the transaction was aborted: {error.str()}")
     if failed:
         first = min(failed)
         return CommitAborted(undelivered(batch.messages[first].topic, failed[first], len(failed)))
@@ -36,6 +44,11 @@ def why_aborted(batch: Batch, error: KafkaError, failed: Mapping[int, KafkaError
         longest = max(len(position.metadata) for position in batch.positions.values())
         return MetadataTooLarge(f"offset metadata of {longest} characters refused: raise offset.metadata.max.bytes")
     return CommitAborted(f"the transaction was aborted: {advice(error)}")
+
+
+def fenced(error: KafkaError) -> bool:
+    """Whether the error says that another producer has the transactional id now."""
+    return error.code() in _FENCED
 
 
 def advice(error: KafkaError) -> str:

@@ -18,14 +18,15 @@ from worker.adapters.kafka.clients import Log, error_of, open_producer
 from worker.adapters.kafka.commits import client_partitions
 from worker.adapters.kafka.producing import hand_over, refusal
 from worker.adapters.kafka.records import is_member
-from worker.adapters.kafka.transaction_errors import advice, sorted_out, why_aborted
-from worker.errors import CommitAborted, CommitUnknown, MessageRefused
+from worker.adapters.kafka.transaction_errors import advice, fenced, sorted_out, why_aborted
+from worker.errors import CommitAborted, CommitFenced, CommitUnknown, MessageRefused, WorkerError
 from worker.model import Batch, Message
 
 OVERDUE_SECONDS: Final = 3.0
 """By which a call of the client may exceed the time it was given. Sending offsets does, for ever, after some restarts of a broker
 (librdkafka #5456: always unless `metadata.recovery.strategy` is none, at times even then)."""
 _INIT_SECONDS: Final = 5.0
+_WELCOME_SECONDS: Final = 30.0
 _OFFSETS_SECONDS: Final = 2.0
 _ABORT_SECONDS: Final = 5.0
 _COMMIT_CALL_SECONDS: Final = 2.0
@@ -38,38 +39,48 @@ class Transactions:
     """One producer, made anew with the same id where it failed. All but `abandon` and `due` belong to one thread.
 
     `properties` are shared by all that come after each other with this id. `commit_seconds`: after so long without an answer to
-    the commit itself its outcome is unknown.
+    the commit itself its outcome is unknown. `connected` is called after each connection and may raise WorkerError; where it is
+    given, the id alone fences: offsets may be those of a group that has no members.
     """
 
-    def __init__(self, properties: dict[str, Any], commit_seconds: float, log: Log) -> None:
+    def __init__(
+        self, properties: dict[str, Any], commit_seconds: float, log: Log, connected: Callable[[], None] | None = None
+    ) -> None:
         self.due = math.inf
         """The time (monotonic) by which the call under way should have returned."""
         self._properties = properties
         self._delivery_seconds = properties["transaction.timeout.ms"] / 1000
         self._commit_seconds = commit_seconds
         self._log = log
+        self._connected = connected
         self._producer: Producer | None = None
-        self._ready = False
         self._lock = threading.Lock()
-        self._abandoned = False
-        self._committing = False
+        self._ready = self._abandoned = self._committing = False
 
     def connect(self, seconds: float = _INIT_SECONDS) -> None:
         """Have a producer, with every earlier transaction of this id decided. Raises CommitAborted; may be called again."""
         self._committing = False
         if self._ready:
             return
-        producer = self._producer
-        if producer is None:
-            producer = self._producer = open_producer(self._properties, self._log)
-        error = self._call(producer.init_transactions, seconds)
+        if self._producer is None:
+            self._producer = open_producer(self._properties, self._log)
+        error = self._call(self._client.init_transactions, seconds)
         if error is None:
-            self._ready = True
+            self._welcome()
             return
-        del producer
         if not error.retriable():
             self.drop()
-        raise CommitAborted(f"no transaction can be begun: {advice(error)}")
+        raise (CommitFenced if fenced(error) else CommitAborted)(f"no transaction can be begun: {advice(error)}")
+
+    def _welcome(self) -> None:
+        self._watched(_WELCOME_SECONDS)
+        try:
+            if self._connected is not None:
+                self._connected()
+        except WorkerError:
+            self.drop()
+            raise
+        self._ready = True
 
     def commit(self, batch: Batch) -> None:
         """See the port `Sink`."""
@@ -211,7 +222,7 @@ class Transactions:
 
     def _check(self, batch: Batch) -> None:
         """Brokers would take the offsets of a worker that is in no group unfenced."""
-        if batch.positions and not is_member(batch.membership.group):
+        if self._connected is None and batch.positions and not is_member(batch.membership.group):
             raise CommitAborted("this worker is in no consumer group at the moment")
         strange = batch.positions.keys() - batch.membership.owned.keys()
         if strange:

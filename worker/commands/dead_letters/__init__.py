@@ -1,0 +1,1 @@
+"""`embedding-worker dead-letters`: a file per command, and what they share."""
