@@ -17,6 +17,9 @@ IN_FLIGHT: Final = 0.6
 LAST_BYTES: Final = 2.0
 """Seconds in which a busy emulator may still take what a worker had sent before it was killed or stopped: below the shortest
 stop."""
+WAKING: Final = 0.5
+"""Seconds after it wakes in which a stopped worker's requests may still arrive that it had begun before: the lease was checked,
+the bytes were not yet written. What it begins when it is awake is not excused."""
 RECOVERY: Final = 10.0
 """Seconds after a broker is back in which its clients may still be without it: librdkafka's longest reconnect backoff."""
 
@@ -103,11 +106,14 @@ def account(
             return starts[one] <= post.at <= one.ended
         return one.worker == post.worker and starts[one] <= post.at <= one.began + LAST_BYTES
 
+    def in_flight(one: Incident, post: Post) -> bool:
+        return one.kind is Kind.ZOMBIE and one.worker == post.worker and 0.0 <= post.at - one.ended <= WAKING
+
     for one in unclean:
-        found.exposed[one] = sum(post.billed and exposed(one, post) for post in posts)
+        found.exposed[one] = sum(post.billed and (exposed(one, post) or in_flight(one, post)) for post in posts)
     for repeat in repeats(posts):
         first = repeat.first
-        owed = next((one for one in unclean if exposed(one, first)), None)
+        owed = next((one for one in unclean if exposed(one, first) or in_flight(one, repeat.second)), None)
         if owed is not None and repeat.second.at >= owed.began:
             found.by_incident[owed] += 1
             found.ages.append(owed.began - first.at)

@@ -63,9 +63,15 @@ def test_a_shorter_lease_makes_the_bound_tighter() -> None:
 
 def test_a_zombie_that_pays_again_when_it_wakes_is_not_excused() -> None:
     zombie = Incident(Kind.ZOMBIE, worker=1, began=100.0, ended=109.0)
-    found = account([post(99.9, 1, "a"), post(107.0, 2, "a"), post(109.1, 1, "a")], [zombie], CAP)
+    found = account([post(99.9, 1, "a"), post(107.0, 2, "a"), post(109.8, 1, "a")], [zombie], CAP)
     assert found.by_incident == {zombie: 1}
     assert [repeat.second.worker for repeat in found.unowed] == [1]
+
+
+def test_what_a_zombie_had_in_flight_is_told_as_its_cost() -> None:
+    zombie = Incident(Kind.ZOMBIE, worker=1, began=100.0, ended=109.0)
+    found = account([post(107.0, 2, "a"), post(109.1, 1, "a")], [zombie], CAP)
+    assert (found.by_incident, found.unowed, found.exposed[zombie]) == ({zombie: 1}, [], 1)
 
 
 @pytest.mark.parametrize("kind", [Kind.TERM, Kind.BROKER, Kind.RESETS, Kind.ERRORS, Kind.LIMIT])
