@@ -2,12 +2,15 @@
 
 import json
 from collections import deque
+from dataclasses import replace
 
 import pytest
 
 from tests.flow.harness import INPUT, House, copies, in_house
+from worker.core.ledger import Entry
+from worker.core.ledger_codec import encode
 from worker.errors import Refused
-from worker.model import TopicPartition
+from worker.model import Position, TopicPartition
 from worker.notices import Recalled
 from worker.settings import Delivery
 
@@ -86,6 +89,24 @@ def test_a_recorded_job_whose_result_has_expired_is_submitted_anew_and_that_uses
         assert (house.vectors()["k"]["request_id"], house.vectors()["k"]["attempts"]) == ("job-1", 1)
 
     in_house(test)
+
+
+def test_a_job_that_another_clock_dates_into_the_future_is_not_polled_for_ever() -> None:
+    async def test(house: House) -> None:
+        house.produce("t", key="k")
+        house.api.latency = 1e9
+        first = house.start()
+        await recorded(house, 1)
+        await house.kill(first)
+        found = house.ledger()
+        (entry,) = found.entries
+        dated = replace(entry.mark, request_id="gone", submitted_at=entry.mark.submitted_at + 86400.0)
+        house.commit_by_hand(Position(0, encode(replace(found, entries=(Entry(0, dated),)))))
+        house.start()
+        assert await house.until(lambda: house.lag() == 0, 86400.0) < 700.0
+        assert house.reasons() == {"TIMEOUT": 1}
+
+    in_house(test, partitions=1)
 
 
 def test_what_is_known_of_a_record_survives_many_takeovers_unchanged() -> None:

@@ -62,7 +62,7 @@ class Poll:
         """
         doubted = is_adopted(record.headers, job.request_id)
         polls = failures = 0
-        used = Stopwatch(self._age(job))
+        used = Stopwatch(self._clock, self._age(job))
         pause = self._schedule.next(self._age(job), polls)
         while True:
             used.planned += pause
@@ -72,14 +72,14 @@ class Poll:
             except CallFailedError as error:
                 failures += 1
                 if answered(error.verdict):
-                    used.stop(self._age(job))
+                    used.stop()
                     self._check_deadline(job, used, error.verdict.detail, doubted=doubted)
                 pause = self._judged(error, record, job, failures, used)
                 continue
             polls, failures, doubted = polls + 1, 0, False
             if isinstance(answer, Completed):
                 return answer
-            used.stop(self._age(job))
+            used.stop()
             self._check_deadline(job, used, "it is still running", doubted=False)
             pause = self._schedule.next(self._age(job), polls)
 
@@ -213,17 +213,20 @@ def unrecognised(job: Job, detail: str) -> JobLostError:
 
 class Stopwatch:
     """How much of a job's deadline is used up, in seconds: the time between two answers counts only as far as it was planned, and
-    one allowance more. An outage, a halt or a shut gate thus uses up nothing."""
+    one allowance more. An outage, a halt or a shut gate thus uses up nothing. `age`: the job's at the beginning; from then on the
+    wall clock is not asked, as another worker's may have run ahead."""
 
-    def __init__(self, age: float) -> None:
+    def __init__(self, clock: Clock, age: float) -> None:
         self.seconds = 0.0
         self.planned = 0.0
-        self._last = min(age, 0.0)
+        self._clock = clock
+        self._last = clock.monotonic() - age
 
-    def stop(self, age: float) -> None:
-        """There was an answer when the job was so old."""
-        self.seconds += max(0.0, min(age - self._last, self.planned + ALLOWANCE))
-        self._last, self.planned = age, 0.0
+    def stop(self) -> None:
+        """There was an answer."""
+        now = self._clock.monotonic()
+        self.seconds += min(now - self._last, self.planned + ALLOWANCE)
+        self._last, self.planned = now, 0.0
 
 
 def answered(verdict: Retry | Reject) -> bool:
