@@ -75,6 +75,13 @@ _CONSUMER_DEFAULTS: Final[Mapping[str, Any]] = {
     # a resumed partition waits for the fetch request under way to end
     "fetch.wait.max.ms": 50,
 }
+_ARCHIVE_DEFAULTS: Final[Mapping[str, Any]] = {
+    # after a full queue librdkafka fetches nothing for a second, also for what is assigned anew
+    "fetch.queue.backoff.ms": 5,
+    "queued.min.messages": 10_000,
+    # a single record waits for the long poll that the one before it has left
+    "fetch.wait.max.ms": 5,
+}
 _PRODUCER_DEFAULTS: Final[Mapping[str, Any]] = {
     "partitioner": "murmur2_random",
     "linger.ms": 5,
@@ -109,7 +116,7 @@ def reader_properties(settings: KafkaSettings) -> dict[str, Any]:
 
 def archive_properties(settings: KafkaSettings) -> dict[str, Any]:
     """Properties of a consumer that reads whole partitions and belongs to no group. Raises as above."""
-    return {**_CONSUMER_DEFAULTS, **reader_properties(settings), "enable.partition.eof": True}
+    return {**_CONSUMER_DEFAULTS, **_ARCHIVE_DEFAULTS, **reader_properties(settings), "enable.partition.eof": True}
 
 
 def producer_properties(settings: KafkaSettings) -> dict[str, Any]:
