@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from worker.core.replay_codec import encode
 from worker.core.replay_plan import Plan
-from worker.errors import CommitError, CommitFenced, MetadataTooLarge, StartError
+from worker.errors import CommitError, CommitFenced, CommitUnknown, MetadataTooLarge, StartError
 from worker.model import Message, Position, TopicPartition
 from worker.replay.ports import OpenProduction, Plans
 
@@ -40,6 +40,11 @@ class Progress:
             self._production.commit((), positions)
         except MetadataTooLarge as problem:
             raise StartError(f"the brokers do not take the plan: {problem}, or select with fewer --offset") from None
+        except CommitUnknown as problem:
+            raise StartError(
+                f"it is not known whether plan {plan.id} was written down ({problem}): try replay --resume {plan.id}, "
+                "and plan anew where there is no such plan"
+            ) from None
         except CommitError as problem:
             raise StartError(f"the plan was not written down ({problem}): try again") from None
         self._believed = positions
