@@ -11,10 +11,11 @@ from worker.core.extraction import InputMapping, compile_mapping
 from worker.core.halting import Asks, Cause, HealedBy
 from worker.core.lease import Lease, lease_cap
 from worker.core.ledger import job_of
+from worker.core.outage import is_failure
 from worker.core.pace import Pace
 from worker.core.partitions import Partitions
 from worker.core.polling import PollSchedule
-from worker.errors import ApiError, Refused, Unanswered, WorkerError
+from worker.errors import ApiError, Refused, WorkerError
 from worker.gate.gate import Gate
 from worker.gate.leasehold import Leasehold
 from worker.gate.outbox import Outbox
@@ -22,7 +23,7 @@ from worker.model import TopicPartition
 from worker.obstacles import obstacles
 from worker.pipeline import Pipeline
 from worker.ports import Clock, Codec, EmbeddingApi, Observer, Sink, Source
-from worker.settings import InputSettings, OnUnknownSubmit, OnUnreadableLedger, Settings
+from worker.settings import InputSettings, OnOutage, OnUnknownSubmit, OnUnreadableLedger, Settings
 from worker.stages.adopt import Adopt
 from worker.stages.commit import Commit
 from worker.stages.consume import Consume
@@ -78,7 +79,8 @@ class Worker:
         self._partitions = Partitions(job, cap, ports.metadata_limit, discard=discard, strict=strict)
         self._leasehold = Leasehold(Lease(cap), clock, observer)
         pace = Pace(clock.monotonic(), settings.pace.requests_per_minute)
-        self._gate = Gate(pace, ports.api, clock, observer, chance)
+        self._counts_outages = guarantees.on_outage is OnOutage.DEAD_LETTER
+        self._gate = Gate(pace, ports.api, clock, observer, chance, counts_outages=self._counts_outages)
         outbox = Outbox(self._partitions)
         self._commit = Commit(
             ports.source, ports.sink, self._partitions, outbox, self._leasehold, clock, observer, limits.commit_interval
@@ -131,7 +133,7 @@ class Worker:
         self._commit.when_settled = self._consume.admit_more
         self._leasehold.renew = self._commit.urge
         self._gate.when_healed = self._consume.admit_more
-        self._gate.when_refused_again = self._consume.admit_another
+        self._gate.when_stuck = self._consume.admit_another
 
     @property
     def in_flight(self) -> int:
@@ -221,15 +223,12 @@ class Worker:
         """What the free call shows."""
         try:
             await self._ports.api.credits()
-        except Refused as error:
-            if error.status in {401, 403}:
+        except ApiError as error:  # where it answers, if not as the contract says, the calls that matter will tell
+            if isinstance(error, Refused) and error.status in {401, 403}:
                 sentence = f"api_key: the API refuses the key ({error}): set SEGMIND_API_KEY; intake resumes by itself"
                 return Cause("api_key", sentence, polls_too=True, healed_by=HealedBy.CALL, asks=Asks.ANSWER)
-            return unreachable(error) if error.status >= 500 else None
-        except Unanswered as error:
-            return unreachable(error)
-        except ApiError:
-            return None  # it answers, if not as the contract says: the calls that matter will tell
+            if is_failure(error) and not self._counts_outages:
+                return unreachable(error)
         return None
 
     async def _drain(self) -> None:

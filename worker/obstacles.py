@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from worker.core.partitions import Partitions
+from worker.core.times import rfc3339
 from worker.gate.gate import Gate
 from worker.gate.leasehold import Leasehold
 from worker.ports import Clock, Source
@@ -17,8 +18,9 @@ def obstacles(
 ) -> Sequence[str]:
     """All there are; empty: none."""
     reasons = [*source.waiting(), *(partition.refused for partition in partitions.values() if partition.refused)]
-    now = clock.monotonic()
-    reasons += [f"halted for {now - halt.since:.0f} s: {halt.cause.sentence}" for halt in gate.standing]
+    for halt in gate.standing:
+        lasts = clock.monotonic() - halt.since
+        reasons.append(f"halted since {rfc3339(clock.epoch() - lasts)} ({lasts:.0f} s): {halt.cause.sentence}")
     if commit.failing and (seconds := clock.monotonic() - commit.failing.since) > COMMITS_FAIL:
         reasons.append(f"commits have failed for {seconds:.0f} s: {commit.failing.detail}")
     if leasehold.too_slow:

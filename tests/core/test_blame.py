@@ -1,80 +1,140 @@
-"""Whose fault a failed call is, over all events."""
+"""Whose fault a refusal is, over all events."""
 
-from worker.core.blame import OUTAGE_RUN, Blame
-from worker.core.endings import Call, Reject, Retry, Step
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.blame import LONG, MOMENT, WHILE, Blame, Whose
+from worker.core.endings import Call, Reject
 from worker.core.refusals import LIMIT
 from worker.core.verdicts import judge
-from worker.errors import JobFailed, Refused, Unanswered, WorkerError
+from worker.errors import JobFailed, Refused
 from worker.model import Completed, JobState, Metrics
 
-REFUSAL = Refused(400, "bad dimension", is_json=True)
-FAILURE = JobFailed("invalid argument: output_dimensionality", Metrics())
-SILENCE = Unanswered("reset", sent=True)
+
+def rejected(call: Call, error: Exception) -> Reject:
+    verdict = judge(call, error)
+    assert isinstance(verdict, Reject)
+    assert verdict.suspect
+    return verdict
+
+
+REFUSED = rejected(Call.SUBMIT, Refused(400, "bad dimension", is_json=True))
+REFUSED_OTHERWISE = rejected(Call.SUBMIT, Refused(400, "the text is too long", is_json=True))
+FAILED = rejected(Call.STATUS, JobFailed("invalid argument: output_dimensionality", Metrics()))
 DONE = Completed([1.0], Metrics())
 
 
-def weigh(blame: Blame, call: Call, error: WorkerError, event: str | int) -> tuple[Retry | Reject | None, str | None]:
-    verdict = judge(call, error)
-    assert isinstance(verdict, Retry | Reject)
-    judged, cause = blame.weigh(call, verdict, error, event)
-    return judged, cause.key if cause else None
+def refused(blame: Blame, event: str | int, verdict: Reject = REFUSED) -> Whose:
+    return blame.refused(Call.SUBMIT, verdict, event)
 
 
-def test_the_twentieth_different_event_refused_alike_halts_and_is_repeated() -> None:
+def test_many_different_events_refused_alike_are_the_configurations_fault_until_one_succeeds() -> None:
     blame = Blame()
     for event in range(LIMIT - 1):
-        judged, cause = weigh(blame, Call.SUBMIT, REFUSAL, event)
-        assert isinstance(judged, Reject)
-        assert cause is None
-    assert weigh(blame, Call.SUBMIT, REFUSAL, "last") == (None, "refusals")
-
-
-def test_a_submit_that_succeeds_ends_the_run_of_refused_submits() -> None:
-    blame = Blame()
-    for event in range(LIMIT - 1):
-        weigh(blame, Call.SUBMIT, REFUSAL, event)
+        assert refused(blame, event) is Whose.OPEN
+    assert refused(blame, "last") is Whose.CONFIGURATION
+    assert refused(blame, "later", REFUSED_OTHERWISE) is Whose.CONFIGURATION
     blame.succeeded(Call.SUBMIT, "job")
-    for event in range(LIMIT - 1):
-        assert weigh(blame, Call.SUBMIT, REFUSAL, f"later {event}")[1] is None
+    assert refused(blame, "new") is Whose.OPEN
 
 
-def test_jobs_that_fail_alike_halt_and_cost_no_attempt_and_only_a_result_ends_their_run() -> None:
+def test_one_that_is_refused_again_after_others_have_succeeded_is_at_fault() -> None:
+    blame = Blame()
+    refused(blame, "bad")
+    assert refused(blame, "bad") is Whose.OPEN
+    blame.succeeded(Call.SUBMIT, "job")
+    assert refused(blame, "bad") is Whose.EVENT
+
+
+def test_a_success_decides_on_the_only_one_that_was_refused_and_has_several_tried_again() -> None:
+    blame = Blame()
+    refused(blame, "bad")
+    blame.succeeded(Call.SUBMIT, "job")
+    blame.succeeded(Call.SUBMIT, "job")
+    assert blame.after_success(Call.SUBMIT, "bad") is Whose.EVENT
+    refused(blame, "one")
+    refused(blame, "two")
+    blame.succeeded(Call.SUBMIT, "job")
+    assert blame.after_success(Call.SUBMIT, "one") is Whose.OPEN
+
+
+def test_alone_an_event_is_at_fault_after_a_while_and_sooner_where_others_have_succeeded_before() -> None:
+    blame = Blame()
+    refused(blame, "bad")
+    assert blame.patience(Call.SUBMIT, REFUSED, "bad") == WHILE
+    assert blame.after_patience(Call.SUBMIT, REFUSED, "bad") is Whose.EVENT
+    blame.succeeded(Call.SUBMIT, "job")
+    refused(blame, "bad")
+    assert blame.patience(Call.SUBMIT, REFUSED, "bad") == MOMENT
+    assert blame.after_patience(Call.SUBMIT, REFUSED, "bad") is Whose.EVENT
+
+
+def test_several_are_not_at_fault_where_none_ever_succeeded_and_are_after_long_where_some_have() -> None:
+    blame = Blame()
+    refused(blame, "one")
+    refused(blame, "two")
+    assert blame.patience(Call.SUBMIT, REFUSED, "one") == WHILE
+    assert blame.after_patience(Call.SUBMIT, REFUSED, "one") is Whose.CONFIGURATION
+    assert refused(blame, "three") is Whose.CONFIGURATION
+    blame.succeeded(Call.SUBMIT, "job")
+    refused(blame, "one")
+    refused(blame, "two")
+    refused(blame, "four")
+    assert blame.patience(Call.SUBMIT, REFUSED, "four") == LONG
+    assert blame.after_patience(Call.SUBMIT, REFUSED, "four") is Whose.EVENT
+
+
+def test_refusals_of_different_kinds_speak_for_themselves() -> None:
+    blame = Blame()
+    refused(blame, "one")
+    refused(blame, "two", REFUSED_OTHERWISE)
+    assert blame.after_patience(Call.SUBMIT, REFUSED, "one") is Whose.EVENT
+    assert blame.after_patience(Call.SUBMIT, REFUSED_OTHERWISE, "two") is Whose.EVENT
+
+
+def test_of_jobs_only_a_result_shows_that_the_configuration_works() -> None:
     blame = Blame()
     for event in range(LIMIT - 1):
-        blame.succeeded(Call.SUBMIT, f"job {event}")
-        blame.succeeded(Call.STATUS, JobState.PROCESSING)
-        assert weigh(blame, Call.STATUS, FAILURE, event)[1] is None
-    judged, cause = weigh(blame, Call.STATUS, FAILURE, "last")
-    assert isinstance(judged, Retry)
-    assert (judged.step, judged.counted, cause) == (Step.RESUBMIT, False, "failed_jobs")
-    blame.succeeded(Call.RESULT, DONE)
-    assert weigh(blame, Call.STATUS, FAILURE, "after")[1] is None
+        assert blame.succeeded(Call.SUBMIT, f"job {event}")
+        assert not blame.succeeded(Call.STATUS, JobState.PROCESSING)
+        assert blame.refused(Call.STATUS, FAILED, event) is Whose.OPEN
+    assert blame.refused(Call.STATUS, FAILED, "last") is Whose.CONFIGURATION
+    assert blame.cause(Call.STATUS, FAILED).key == "failed_jobs"
+    assert blame.succeeded(Call.RESULT, DONE)
+    assert blame.refused(Call.STATUS, FAILED, "after") is Whose.OPEN
 
 
-def test_many_calls_in_a_row_without_an_answer_are_an_outage() -> None:
-    for error in (SILENCE, Refused(502, "bad gateway", is_json=False), Refused(522, "", is_json=False)):
-        blame = Blame()
-        for event in range(OUTAGE_RUN - 1):
-            assert weigh(blame, Call.SUBMIT, error, event)[1] is None
-        assert weigh(blame, Call.SUBMIT, error, "last")[1] == "outage"
+def test_the_sentence_names_what_was_said_and_the_settings_to_look_at() -> None:
+    cause = Blame().cause(Call.SUBMIT, REFUSED)
+    assert cause.key == "refusals"
+    assert "HTTP 400: bad dimension" in cause.sentence
+    assert "api.output_dimensionality" in cause.sentence
 
 
-def test_any_answer_ends_the_run_of_unanswered_calls() -> None:
-    blame = Blame()
-    for _ in range(OUTAGE_RUN - 1):
-        weigh(blame, Call.SUBMIT, SILENCE, "event")
-    weigh(blame, Call.SUBMIT, REFUSAL, "other")
-    assert weigh(blame, Call.SUBMIT, SILENCE, "event")[1] is None
-    for _ in range(OUTAGE_RUN - 2):
-        weigh(blame, Call.SUBMIT, SILENCE, "event")
-    blame.succeeded(Call.STATUS, JobState.QUEUED)
-    assert weigh(blame, Call.SUBMIT, SILENCE, "event")[1] is None
+@given(st.integers(2, 40), st.integers(0, 5), st.randoms())
+def test_while_no_event_ever_succeeds_none_of_several_is_at_fault(
+    events: int, rounds: int, chance: random.Random
+) -> None:
+    blame, names = Blame(), list(range(events))
+    for event in names:
+        refused(blame, event)
+    for _ in range(rounds):
+        chance.shuffle(names)
+        for event in names:
+            assert refused(blame, event) is not Whose.EVENT
+            assert blame.after_patience(Call.SUBMIT, REFUSED, event) is Whose.CONFIGURATION
 
 
-def test_one_lost_answer_uses_up_an_attempt_and_a_second_in_a_row_does_not() -> None:
-    blame = Blame()
-    first, _ = weigh(blame, Call.SUBMIT, SILENCE, "event")
-    second, _ = weigh(blame, Call.SUBMIT, SILENCE, "event")
-    assert isinstance(first, Retry)
-    assert isinstance(second, Retry)
-    assert (first.counted, second.counted) == (True, False)
+@given(st.integers(1, 19), st.integers(1, 5), st.randoms())
+def test_bad_events_among_good_ones_end_after_two_refusals(bad: int, good: int, chance: random.Random) -> None:
+    blame, left = Blame(), list(range(bad))
+    blame.succeeded(Call.SUBMIT, "job")
+    for _ in range(2):
+        chance.shuffle(left)
+        kept = [event for event in left if refused(blame, event) is not Whose.EVENT]
+        for _ in range(good):
+            blame.succeeded(Call.SUBMIT, "job")
+        left = [event for event in kept if blame.after_success(Call.SUBMIT, event) is not Whose.EVENT]
+    assert not left

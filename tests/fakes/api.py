@@ -9,7 +9,7 @@ from worker.errors import ApiError, JobFailed, Refused
 from worker.model import Completed, Credits, EmbedRequest, JobState, Metrics
 from worker.ports import Clock
 
-Trouble = Callable[[], ApiError]
+Trouble = Callable[[], ApiError | None]
 
 
 @dataclass
@@ -22,8 +22,9 @@ class FakeJob:
 
 class FakeApi:
     """The port `EmbeddingApi`. `submit_troubles` and `poll_troubles` are raised one per call, first in first out; `down` is
-    raised by every call while it is set; `failures` maps a text to the errors of its first jobs; `result_of_running` is the
-    status with which the result endpoint refuses a job that still runs (None: it tells the state)."""
+    raised by every call while it is set, `polls_down` by every poll, `lost` by submits that were accepted; `failures` maps a text
+    to the errors of its first jobs; `result_of_running` is the status with which the result endpoint refuses a job that still
+    runs (None: it tells the state). Each job costs `price`, `balance` is what is left (None: it is never empty)."""
 
     def __init__(self, clock: Clock, latency: float = 0.7, dimension: int = 4) -> None:
         self.clock = clock
@@ -36,6 +37,10 @@ class FakeApi:
         self.poll_troubles: deque[ApiError] = deque()
         self.refuse: Callable[[EmbedRequest], ApiError | None] = lambda request: None
         self.down: Trouble | None = None
+        self.polls_down: Trouble | None = None
+        self.lost: Trouble | None = None
+        self.price = 0.000033
+        self.balance: float | None = None
         self.failures: dict[str, deque[str]] = {}
         self.result_of_running: int | None = None
         self.output: Callable[[EmbedRequest], object] | None = None
@@ -47,7 +52,7 @@ class FakeApi:
         await self._arrive("submit")
         if self.submit_troubles:
             raise self.submit_troubles.popleft()
-        refusal = self.refuse(request)
+        refusal = self.refuse(request) or self._empty()
         if refusal:
             raise refusal
         request_id = f"job-{len(self.jobs)}"
@@ -56,6 +61,11 @@ class FakeApi:
         self.jobs[request_id] = FakeJob(request, self.clock.monotonic(), self.latency, failure)
         self.posts[request.text] += 1
         self.most_busy = max(self.most_busy, sum(1 for job in self.jobs.values() if not self._done(job)))
+        if self.balance is not None and not failure:
+            self.balance -= self.price
+        loss = self.lost and self.lost()
+        if loss:
+            raise loss
         return request_id
 
     async def status(self, request_id: str) -> JobState:
@@ -80,11 +90,11 @@ class FakeApi:
             raise JobFailed(job.failure, Metrics())
         dimension = job.request.output_dimensionality or self.dimension
         output = self.output(job.request) if self.output else [0.5] * dimension
-        return Completed(output, Metrics(total_time=job.seconds, cost=0.000033))
+        return Completed(output, Metrics(total_time=job.seconds, cost=self.price, remaining_credits=self.balance))
 
     async def credits(self) -> Credits:
         await self._arrive("credits")
-        return Credits(10.0, 0.0)
+        return Credits(10.0 if self.balance is None else max(0.0, self.balance), 0.0)
 
     async def close(self) -> None:
         self.closed = True
@@ -97,10 +107,19 @@ class FakeApi:
     async def _arrive(self, call: str) -> None:
         self.calls[call] += 1
         await asyncio.sleep(0.01)
-        if self.down:
-            raise self.down()
+        trouble = self.down and self.down()
+        if trouble:
+            raise trouble
+
+    def _empty(self) -> ApiError | None:
+        if self.balance is None or self.balance >= self.price:
+            return None
+        return Refused(406, f"Insufficient credits: {self.price} needed", is_json=True)
 
     def _trouble_of_polls(self) -> None:
+        trouble = self.polls_down and self.polls_down()
+        if trouble:
+            raise trouble
         if self.poll_troubles:
             raise self.poll_troubles.popleft()
 

@@ -8,7 +8,8 @@ import pytest
 from tests.fakes.api import FakeApi
 from tests.fakes.observer import RememberingObserver
 from tests.fakes.virtual_time import EPOCH, VirtualClock, run
-from worker.core.endings import Call, Reject, Retry, Step
+from worker.core.breaker import RUN
+from worker.core.endings import Call, Reject, Retry
 from worker.core.halting import Asks, Cause, HealedBy
 from worker.core.pace import Pace
 from worker.errors import Refused, Unanswered
@@ -23,12 +24,17 @@ REFUSED_KEY = Cause("api_key", "api_key: set it", polls_too=True, healed_by=Heal
 class Bench:
     """A gate with a fake API, its pump running."""
 
-    def __init__(self, requests_per_minute: float = 60_000.0) -> None:
+    def __init__(self, requests_per_minute: float = 60_000.0, *, counts_outages: bool = False) -> None:
         self.clock = VirtualClock()
         self.api = FakeApi(self.clock)
         self.observer = RememberingObserver()
         self.gate = Gate(
-            Pace(self.clock.monotonic(), requests_per_minute), self.api, self.clock, self.observer, lambda: 0.5
+            Pace(self.clock.monotonic(), requests_per_minute),
+            self.api,
+            self.clock,
+            self.observer,
+            lambda: 0.5,
+            counts_outages=counts_outages,
         )
 
     async def submit(self, text: str = "text") -> str:
@@ -40,9 +46,11 @@ class Bench:
         )
 
 
-def at_the_gate(test: Callable[[Bench], Awaitable[None]], **options: float) -> None:
+def at_the_gate(
+    test: Callable[[Bench], Awaitable[None]], requests_per_minute: float = 60_000.0, *, counts_outages: bool = False
+) -> None:
     async def main() -> None:
-        bench = Bench(**options)
+        bench = Bench(requests_per_minute, counts_outages=counts_outages)
         pump = asyncio.create_task(bench.gate.run())
         try:
             async with asyncio.timeout(7 * 86400):
@@ -155,25 +163,42 @@ def test_polls_wait_while_the_key_is_refused_and_go_on_once_it_heals() -> None:
     at_the_gate(test)
 
 
-def test_twenty_equal_refusals_of_different_events_halt_and_the_twentieth_is_not_rejected() -> None:
+def test_equal_refusals_of_different_events_halt_and_none_of_them_is_rejected() -> None:
     async def test(bench: Bench) -> None:
         bench.api.refuse = lambda request: Refused(400, "bad dimension 7", is_json=True)
         results = [asyncio.create_task(bench.submit(f"{n}")) for n in range(40)]
         await bench.clock.sleep(60.0)
-        rejected = [task for task in results if task.done()]
-        assert len(rejected) == 19
+        assert not [task for task in results if task.done()]
         assert bench.gate.halted
         assert "refusals" in bench.gate.halted
+        asked = bench.api.calls["submit"]
+        await bench.clock.sleep(3600.0)
+        assert bench.api.calls["submit"] <= asked + 20
         bench.api.refuse = lambda request: None
         await bench.clock.sleep(301.0)
         assert bench.gate.halted is None
-        await asyncio.gather(*results, return_exceptions=True)
-        assert bench.api.posts.total() == 21
+        await asyncio.gather(*results)
+        assert bench.api.posts.total() == 40
 
     at_the_gate(test)
 
 
-def test_the_same_event_refused_again_and_again_does_not_halt() -> None:
+def test_a_bad_event_among_good_ones_is_rejected_with_the_next_success_and_asked_of_once() -> None:
+    async def test(bench: Bench) -> None:
+        bench.api.refuse = lambda request: Refused(400, "bad", is_json=True) if request.text == "bad" else None
+        bad = asyncio.create_task(bench.submit("bad"))
+        await bench.clock.sleep(1.0)
+        assert not bad.done()
+        await bench.submit("good")
+        with pytest.raises(CallFailedError) as raised:
+            await bad
+        assert isinstance(raised.value.verdict, Reject)
+        assert bench.api.calls == {"submit": 2}
+
+    at_the_gate(test)
+
+
+def test_an_event_that_is_refused_alone_is_rejected_after_a_while_and_does_not_halt() -> None:
     async def test(bench: Bench) -> None:
         bench.api.refuse = lambda request: Refused(400, "bad", is_json=True)
         for _ in range(30):
@@ -185,14 +210,14 @@ def test_the_same_event_refused_again_and_again_does_not_halt() -> None:
     at_the_gate(test)
 
 
-def test_an_outage_halts_all_calls_and_the_free_credits_call_finds_its_end() -> None:
+def test_an_outage_halts_submits_costs_no_attempt_and_the_free_credits_call_finds_its_end() -> None:
     async def test(bench: Bench) -> None:
         bench.api.down = lambda: Unanswered("connection refused", sent=False)
-        for n in range(20):
+        for n in range(RUN):
             with pytest.raises(CallFailedError) as raised:
                 await bench.submit(f"{n}")
             assert isinstance(raised.value.verdict, Retry)
-            assert raised.value.verdict.step in {Step.SAME_CALL, Step.RESUBMIT}
+            assert raised.value.verdict.excused
             assert not raised.value.verdict.counted
         assert bench.gate.halted
         assert "outage" in bench.gate.halted
@@ -203,8 +228,93 @@ def test_an_outage_halts_all_calls_and_the_free_credits_call_finds_its_end() -> 
         assert bench.api.calls["credits"] > 3
         bench.api.down = None
         await asyncio.wait_for(waiting, 301.0)
+        assert bench.gate.halted is None
 
     at_the_gate(test)
+
+
+def test_polls_go_on_while_only_submits_fail_and_a_poll_that_fails_too_stops_them() -> None:
+    async def test(bench: Bench) -> None:
+        jobs = [await bench.submit(f"{n}") for n in range(3)]
+        bench.api.refuse = lambda request: Refused(500, "inference is down", is_json=True)
+        for n in range(RUN):
+            with pytest.raises(CallFailedError):
+                await bench.submit(f"later {n}")
+        assert bench.gate.halted
+        await asyncio.wait_for(bench.status(jobs[0]), 1.0)
+        assert "submits failed (HTTP 500: inference is down)" in bench.gate.halted
+        bench.api.down = lambda: Refused(502, "bad gateway", is_json=False)
+        for n in range(RUN):
+            with pytest.raises(CallFailedError):
+                await bench.status(jobs[n % 3])
+        assert "polls failed (HTTP 502: bad gateway)" in bench.gate.halted
+        poll = asyncio.create_task(bench.status(jobs[1]))
+        await bench.clock.sleep(600.0)
+        assert not poll.done()
+        bench.api.down = None
+        await asyncio.wait_for(poll, 301.0)
+        assert bench.gate.halted
+        assert "submits failed" in bench.gate.halted
+        bench.api.refuse = lambda request: None
+        await asyncio.wait_for(bench.submit("at last"), 301.0)
+        assert bench.gate.halted is None
+
+    at_the_gate(test)
+
+
+def test_half_open_lets_one_call_in_at_a_time() -> None:
+    async def test(bench: Bench) -> None:
+        bench.api.refuse = lambda request: Refused(500, "inference is down", is_json=True)
+        waiting = [asyncio.create_task(bench.submit(f"{n}")) for n in range(RUN)]
+        await asyncio.wait(waiting)
+        waiting = [asyncio.create_task(bench.submit(f"more {n}")) for n in range(50)]
+        asked = bench.api.calls.copy()
+        await bench.clock.sleep(3600.0)
+        probes = bench.api.calls - asked
+        assert 5 <= probes["submit"] <= 20
+        assert probes["credits"] <= probes["submit"] + 1
+        bench.api.refuse = lambda request: None
+        await bench.clock.sleep(301.0)
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+        assert sum(isinstance(answer, CallFailedError) for answer in done) == probes["submit"]
+
+    at_the_gate(test)
+
+
+def test_an_event_that_fails_alone_is_blamed_where_the_credits_call_answers() -> None:
+    async def test(bench: Bench) -> None:
+        bench.api.refuse = lambda request: Refused(500, "this one breaks it", is_json=True)
+        with pytest.raises(CallFailedError) as raised:
+            await bench.submit("one")
+        assert isinstance(raised.value.verdict, Retry)
+        assert raised.value.verdict.counted
+        bench.api.down = lambda: Unanswered("timeout", sent=True)
+        await bench.clock.sleep(60.0)
+        with pytest.raises(CallFailedError) as raised:
+            await bench.submit("one")
+        assert isinstance(raised.value.verdict, Retry)
+        assert not raised.value.verdict.counted
+
+    at_the_gate(test)
+
+
+def test_where_outages_count_nothing_halts_for_them_and_every_failure_uses_up_an_attempt() -> None:
+    async def test(bench: Bench) -> None:
+        for error in (
+            Refused(502, "", is_json=False),
+            Unanswered("refused", sent=False),
+            Refused(500, "", is_json=True),
+        ):
+            bench.api.down = lambda error=error: error
+            for n in range(30):
+                with pytest.raises(CallFailedError) as raised:
+                    await bench.submit(f"{n}")
+                assert isinstance(raised.value.verdict, Retry)
+                assert raised.value.verdict.counted
+        assert bench.gate.halted is None
+        assert bench.api.calls["credits"] == 0
+
+    at_the_gate(test, counts_outages=True)
 
 
 def test_a_probe_that_is_cancelled_does_not_keep_the_gate_shut() -> None:

@@ -82,7 +82,10 @@ class HostileHouse(House):
         super().__init__(partitions, delivery, **environment)
         self.web = Web()
         self.codec: Any = AvroCodec(
-            (bundled_schema("text_event.avsc"),), InputFormat.AUTO, bundled_schema("embedding.avsc")
+            (bundled_schema("text_event.avsc"),),
+            InputFormat.AUTO,
+            bundled_schema("embedding.avsc"),
+            bundled_schema("redacted.avsc"),
         )
         self._log = io.StringIO()
         self.remembered = RememberingObserver()

@@ -20,7 +20,12 @@ JOB = job_of(load({}).api, load({}).input, "")
 WHERE = TopicPartition(INPUT, 0)
 IDS = st.none() | st.sampled_from(["00000000-0000-0000-0000-000000000001", "gone", "x" * 128])
 MARKS = st.builds(
-    Mark, IDS, st.floats(0, NOW + 1e6) | st.just(NOW), st.integers(0, 255), intent=st.booleans(), claimed=st.booleans()
+    Mark,
+    IDS,
+    st.floats(0, NOW + 1e6) | st.just(NOW),
+    st.integers(0, 255),
+    intent=st.booleans(),
+    claims=st.integers(0, 2),
 )
 Made = Callable[[Place], tuple[int, str]]
 

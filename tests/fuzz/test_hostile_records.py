@@ -10,10 +10,10 @@ from tests.fuzz.house import EXAMPLES, NOW, HostileHouse, in_hostile_house
 from tests.integration.events import encoded
 from worker.core.adoption import request_fingerprint, sha256
 from worker.core.ledger import job_of
+from worker.core.times import rfc3339
 from worker.model import EmbedRequest, OutcomeKind, Record
 from worker.notices import Ended
 from worker.settings import load
-from worker.stages.publish import rfc3339
 
 JOB = job_of(load({}).api, load({}).input, "")
 """Of a worker in `in_hostile_house`, which has no settings of its own that matter here."""

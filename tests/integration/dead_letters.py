@@ -9,8 +9,8 @@ from confluent_kafka import Producer
 
 from tests.core.letters import headers_of
 from tests.integration.events import Event, Place, encoded
+from worker.core.times import rfc3339
 from worker.model import Headers
-from worker.stages.publish import rfc3339
 
 REASONS: Final = (
     ("TIMEOUT", True),

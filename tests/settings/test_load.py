@@ -385,6 +385,7 @@ def test_every_setting_can_be_set_by_its_variable_and_in_the_file(toml: Path, tm
         "input.format": "bare",
         "log.level": "error", "guarantees.delivery": "at_least_once", "guarantees.ordering": "key",
         "guarantees.on_unknown_submit": "dead_letter", "guarantees.drain": "wait",
+        "guarantees.on_outage": "dead_letter",
         "guarantees.on_unreadable_ledger": "discard",
     }  # fmt: skip
     lines, environ = [], {}

@@ -1,78 +1,92 @@
-"""Whose fault is it? One refused call is the event's, many alike in a row are the configuration's; calls without an answer are
-nobody's whose events are in work."""
+"""Whose fault is a refusal, the event's or the configuration's? Refusals are free: nothing is decided before something shows it.
+
+others have succeeded since the event was refused before                              the event's
+20 different events have been refused alike, and none succeeded between               the configuration's
+it was the configuration's before, and none has succeeded since                       the configuration's
+else it is open:
+    another one succeeds, and this was the only one refused                           the event's
+    another one succeeds, and several were refused: the cause may be gone             it is tried once more
+    nothing happens for a while, and it is the only one refused                       the event's
+    nothing happens for long, several are refused, and events have succeeded before   the events'
+    nothing happens for a while, several are refused, and no event ever succeeded     the configuration's
+"""
 
 from collections.abc import Hashable
-from dataclasses import replace
+from enum import StrEnum
 
-from worker.core.endings import Call, Reject, Retry, Step
-from worker.core.halting import Asks, Cause, HealedBy
+from worker.core.endings import Call, Reject, Retry
+from worker.core.halting import Cause, HealedBy
 from worker.core.refusals import LIMIT, RefusalRun
-from worker.core.verdicts import OUTAGE_STATUSES
-from worker.errors import Refused, Unanswered, WorkerError
 from worker.model import Completed
 
-OUTAGE_RUN = 20
-"""So many calls in a row without an answer are an outage: intake halts, the API is probed instead of pestered."""
+MOMENT, WHILE, LONG = 2.0, 60.0, 600.0
+"""Seconds for which it is open: for one alone once the configuration has proved itself, before it has, and for several at once
+once it has."""
+
+
+class Whose(StrEnum):
+    """Whose fault a refusal is."""
+
+    EVENT = "event"
+    CONFIGURATION = "configuration"
+    OPEN = "open"
 
 
 class Blame:
-    """Runs of calls that failed, over all events."""
+    """Refusals and successes of all events: of submits, and of jobs that FAILED for their input."""
 
     def __init__(self) -> None:
-        self._refused_submits = RefusalRun()
-        self._refused_jobs = RefusalRun()
-        self._unanswered = 0
+        self._submits = RefusalRun()
+        self._jobs = RefusalRun()
 
-    def weigh(
-        self, call: Call, verdict: Retry | Reject, error: WorkerError, event: Hashable
-    ) -> tuple[Retry | Reject | None, Cause | None]:
-        """What holds for this event (None: the call is repeated once intake resumes), and why to halt, if so."""
-        if unanswered(error):
-            return self._without_answer(verdict, error)
-        self._unanswered = 0
-        return self._suspected(call, verdict, event) if verdict.suspect else (verdict, None)
-
-    def succeeded(self, call: Call, answer: object) -> None:
-        """A call brought what was asked for."""
-        self._unanswered = 0
+    def succeeded(self, call: Call, answer: object) -> bool:
+        """A call brought what was asked for; returns whether that can show whose fault an open refusal is."""
         if call is Call.SUBMIT:
-            self._refused_submits.succeeded()
+            self._submits.succeeded()
         if isinstance(answer, Completed):
-            self._refused_jobs.succeeded()
+            self._jobs.succeeded()
+        return call is Call.SUBMIT or isinstance(answer, Completed)
 
-    def healed(self) -> None:
-        """Intake resumes: an outage would have to show itself anew."""
-        self._unanswered = 0
+    def successes(self, call: Call) -> int:
+        """How often this has succeeded: submits, or jobs."""
+        return self._of(call).successes
 
-    def _without_answer(self, verdict: Retry | Reject, error: WorkerError) -> tuple[Retry | Reject, Cause | None]:
-        """From the second one in a row on none uses up an attempt."""
-        self._unanswered += 1
-        if self._unanswered > 1 and isinstance(verdict, Retry):
-            verdict = replace(verdict, counted=False)
-        if self._unanswered < OUTAGE_RUN:
-            return verdict, None
-        sentence = f"outage: the API does not answer ({error}); intake resumes by itself"
-        return verdict, Cause("outage", sentence, polls_too=True, healed_by=HealedBy.CALL, asks=Asks.ANSWER)
+    def refused(self, call: Call, verdict: Retry | Reject, event: Hashable) -> Whose:
+        """An event was refused."""
+        run = self._of(call)
+        again = run.refused_again(event)
+        many = run.refused(event, verdict.signature) >= LIMIT
+        run.is_blamed = run.is_blamed or (many and not again)
+        return Whose.EVENT if again else Whose.CONFIGURATION if run.is_blamed else Whose.OPEN
 
-    def _suspected(
-        self, call: Call, verdict: Retry | Reject, event: Hashable
-    ) -> tuple[Retry | Reject | None, Cause | None]:
-        """Once it is the configuration's fault, no event gets the blame: a submit is repeated, and a job that FAILED, which costs
-        nothing, is made anew without using up an attempt."""
-        refusals = self._refused_submits if call is Call.SUBMIT else self._refused_jobs
-        run = refusals.refused(event, verdict.signature)
-        if run < LIMIT:
-            return verdict, None
+    def patience(self, call: Call, verdict: Retry | Reject, event: Hashable) -> float:
+        """Seconds from the refusal on in which something may show whose fault it is."""
+        run = self._of(call)
+        if not run.successes:
+            return WHILE
+        return MOMENT if run.is_alone(event, verdict.signature) else LONG
+
+    def after_success(self, call: Call, event: Hashable) -> Whose:
+        """Something has succeeded meanwhile. OPEN: it is to be tried once more."""
+        return Whose.EVENT if self._of(call).was_alone(event) else Whose.OPEN
+
+    def after_patience(self, call: Call, verdict: Retry | Reject, event: Hashable) -> Whose:
+        """Nothing has."""
+        run = self._of(call)
+        alone = run.is_alone(event, verdict.signature)
+        run.is_blamed = run.is_blamed or not (alone or run.successes)
+        return Whose.CONFIGURATION if run.is_blamed else Whose.EVENT
+
+    def cause(self, call: Call, verdict: Retry | Reject) -> Cause:
+        """Why to halt where it is the configuration's fault."""
         sentence = (
-            f"refusals: the API refused {run} different events in a row alike ({verdict.detail}): check api.model, "
-            "api.task_type, api.output_dimensionality and api.extra; intake resumes by itself"
+            f"refusals: the API refuses different events alike ({verdict.detail}), and none succeeds: correct api.model, "
+            "api.task_type, api.output_dimensionality or api.extra and restart, if it is none of those, ask Segmind; intake "
+            "resumes by itself"
         )
         if call is Call.SUBMIT:
-            return None, Cause("refusals", sentence)
-        again = Retry(Step.RESUBMIT, counted=False, reason=verdict.reason, detail=verdict.detail, http_status=422)
-        return again, Cause("failed_jobs", sentence, healed_by=HealedBy.RESULT)
+            return Cause("refusals", sentence)
+        return Cause("failed_jobs", sentence, healed_by=HealedBy.RESULT)
 
-
-def unanswered(error: WorkerError) -> bool:
-    """Whether the API itself gave no answer: none at all, or a gateway's that could not reach it."""
-    return isinstance(error, Unanswered) or (isinstance(error, Refused) and error.status in OUTAGE_STATUSES)
+    def _of(self, call: Call) -> RefusalRun:
+        return self._submits if call is Call.SUBMIT else self._jobs

@@ -25,7 +25,8 @@ class Step(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Again, later. `counted`: uses up an attempt; `reason`: of the dead letter once attempts or time are used up;
-    `throttled`: a 429, whose limit opens at `reset_at` (seconds since the epoch, None: not said). Rest as in Reject."""
+    `throttled`: a 429, whose limit opens at `reset_at` (seconds since the epoch, None: not said); `excused`: the API is down,
+    which uses up neither an attempt nor the job's time. Rest as in Reject."""
 
     step: Step
     counted: bool
@@ -36,6 +37,7 @@ class Retry:
     reset_at: float | None = None
     suspect: bool = False
     signature: str = ""
+    excused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,19 @@
 """Why intake is halted, and when to look whether the cause is gone.
 
-    open --halt--> halted --probe fails--> halted (interval doubled) --success--> open
+    open --halt--> halted --probe fails--> halted (a longer interval, by decorrelated jitter) --success--> open
 
 A cause says itself how it heals. Of those that a probe heals one stands at a time, the last one met: what calls meet now is
 what is wrong now. Those that heal otherwise (by time, or elsewhere) stand beside it, and while one stands no event is tried.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from worker.core.backoff import decorrelated
+
 FIRST_PROBE = 5.0
-"""Seconds from a halt to the first probe."""
+"""Seconds from a halt to the first probe, and the least between two."""
 
 LONGEST_PROBE = 300.0
 """Most seconds between two probes: a cause that is gone is noticed within this time."""
@@ -40,7 +42,7 @@ class Asks(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Cause:
     """Why intake is halted: `key` is short and stable, `sentence` names the fix. `polls_too`: polls would fail alike, and wait;
-    `until`: seconds since the epoch, for what heals by time."""
+    `until`: seconds since the epoch, for what heals by time; `said`: the API's own words, one short line."""
 
     key: str
     sentence: str
@@ -48,6 +50,7 @@ class Cause:
     healed_by: HealedBy = HealedBy.SUBMIT
     asks: Asks = Asks.NOTHING
     until: float = 0.0
+    said: str = ""
 
     @property
     def probed(self) -> bool:
@@ -61,6 +64,11 @@ class Standing:
 
     cause: Cause
     since: float
+
+    @property
+    def name(self) -> tuple[str, float]:
+        """Tells it from others, also from an earlier one of the same key; what is learned of its cause does not change it."""
+        return self.cause.key, self.since
 
 
 class Halting:
@@ -126,9 +134,14 @@ class Halting:
         """It has not begun after all; the next may start at once."""
         self._probing = False
 
-    def probe_ended(self, now: float) -> None:
-        """The probe brought no success: wait twice as long for the next."""
+    def probe_ended(self, now: float, unit: float) -> None:
+        """The probe brought no success: wait for the next, longer as a rule. `unit` is random in [0, 1)."""
         if self._probing:
             self._probing = False
-            self._interval = min(2 * self._interval, LONGEST_PROBE)
+            self._interval = decorrelated(self._interval, unit, base=FIRST_PROBE, cap=LONGEST_PROBE)
             self._probe_at = now + self._interval
+
+    def explain(self, cause: Cause, sentence: str) -> None:
+        """More is known of the cause that is probed: it stands as before, with another sentence."""
+        if self.probed and self.probed.cause is cause:
+            self.probed = replace(self.probed, cause=replace(cause, sentence=sentence))

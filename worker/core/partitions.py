@@ -173,6 +173,12 @@ class Partitions:
         """How many records of one partition may be in work so that its ledger fits; 0: the brokers take too little metadata."""
         return in_flight_limit(self.budget, self._longest_id)
 
+    @property
+    def stuck_limit(self) -> int:
+        """The same for records that are stuck without a job. Should many of them get one at once all the same, the newest ids are
+        left out of the ledger until there is room (see `ledger_fit`)."""
+        return in_flight_limit(self.budget, 0)
+
     def assign(self, assignments: Mapping[TopicPartition, Assignment], now: float) -> Sequence[TakenOver]:
         """Take partitions over; an older assignment of the same partition is forgotten. `now` by the lease's clock."""
         found = []

@@ -1,10 +1,14 @@
 """Runs of equal refusals: what many different events in a row are refused for is not the events' fault."""
 
 import re
+from collections import OrderedDict
 from collections.abc import Hashable
 
 LIMIT = 20
 """So many different events refused alike in a row are the configuration's fault (design, section "Failures")."""
+
+REMEMBERED = 10_000
+"""Events of which the last refusal is known."""
 
 _LONGEST = 300
 """Characters of a signature: enough to tell messages apart, and a bound on what is kept."""
@@ -39,6 +43,10 @@ class RefusalRun:
     def __init__(self) -> None:
         self._signature: str | None = None
         self._events: set[Hashable] = set()
+        self._last_run: frozenset[Hashable] = frozenset()
+        self._refused_at: OrderedDict[Hashable, int] = OrderedDict()
+        self.successes = 0
+        self.is_blamed = False  # the configuration, for this run
 
     def refused(self, event: Hashable, signature: str) -> int:
         """Returns the length of the run that this refusal belongs to: how many different events it has, counted up to
@@ -50,7 +58,27 @@ class RefusalRun:
             self._events.add(event)
         return len(self._events)
 
+    def refused_again(self, event: Hashable) -> bool:
+        """To be asked at each refusal: was the event refused before, and have others succeeded since?"""
+        before = self._refused_at.pop(event, self.successes)
+        self._refused_at[event] = self.successes
+        if len(self._refused_at) > REMEMBERED:
+            self._refused_at.popitem(last=False)
+        return before < self.successes
+
+    def is_alone(self, event: Hashable, signature: str) -> bool:
+        """Whether no other event has been refused so in the run that goes on."""
+        return signature != self._signature or self._events <= {event}
+
+    def was_alone(self, event: Hashable) -> bool:
+        """Whether no other event was in the run that a success has ended last."""
+        return self._last_run <= {event}
+
     def succeeded(self) -> None:
         """The run is over: the configuration works for somebody."""
+        self.successes += 1
+        self.is_blamed = False
+        if self._events:
+            self._last_run = frozenset(self._events)
         self._signature = None
         self._events.clear()

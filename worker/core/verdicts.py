@@ -16,7 +16,9 @@ The first row that fits decides; `TABLE` below is this table as data.
     submit  408, 425, 502 to 504, ...      retry, not counted: an outage uses up nothing
     submit  400, 422; 413                  reject INVALID_REQUEST; suspect but for 413, which is about one text's size
     submit  every other 4xx                reject API_ERROR, retryable, suspect
-    submit  500 and everything else        retry as a new job, API_ERROR, suspect: can be a bad parameter value
+    submit  500 and every other 5xx        retry as a new job, API_ERROR: an event's attempts bound it where it fails alone,
+                                           the breaker halts where others fail too (a bad parameter value among the causes)
+    submit  everything else                retry as a new job, API_ERROR, suspect
     any     FAILED: content block          reject CONTENT_BLOCKED
     any     FAILED: bad input              reject INVALID_REQUEST, suspect: input is validated when the job runs
     any     FAILED else                    retry as a new job, INFERENCE_FAILED: FAILED is not billed
@@ -90,6 +92,11 @@ def _one_line(text: str, limit: int) -> str:
     return line if len(encoded) <= limit else encoded[: limit - 3].decode(errors="ignore") + "…"
 
 
+def shortened(detail: str) -> str:
+    """A text from outside as part of a sentence for operators: one line of at most 300 bytes."""
+    return _one_line(detail, _SENTENCE_BYTES)
+
+
 def _is_json(case: Case) -> bool:
     return isinstance(case.error, Refused) and case.error.is_json
 
@@ -148,11 +155,12 @@ def _halt(
     key: str, what: str, fix: str, *, polls_too: bool = False, asks: Asks = Asks.NOTHING
 ) -> Callable[[Case], Halt]:
     def ending(case: Case) -> Halt:
-        sentence = f"{key}: {what} ({_one_line(case.detail, _SENTENCE_BYTES)}): {fix}"
+        said = shortened(case.detail)
+        sentence = f"{key}: {what} ({said}): {fix}"
         # What a poll has met, polls meet, and only a poll can show that it is gone; a key is refused to all.
         by_poll = case.call is not Call.SUBMIT and key != "api_key"
         healed_by = HealedBy.POLL if by_poll else HealedBy.CALL if polls_too else HealedBy.SUBMIT
-        return Halt(Cause(key, sentence, polls_too=polls_too or by_poll, healed_by=healed_by, asks=asks))
+        return Halt(Cause(key, sentence, polls_too=polls_too or by_poll, healed_by=healed_by, asks=asks, said=said))
 
     return ending
 
@@ -181,11 +189,12 @@ _HEADER = _halt(
 _OTHER_406 = _halt("not_acceptable", "the API takes no requests", f"look at the account's state at Segmind; {_HEALS}")
 _MODEL = _halt("model", "the API knows no such model", "correct api.model and restart")
 _RETIRED = _halt("retired", "the model is retired", "set api.model to another one and restart")
-_PROXY = _halt("proxy", "the proxy wants a login", "correct api.proxy and restart", polls_too=True)
+_PROXY = _halt("proxy", "the proxy wants a login", "correct api.proxy and restart", polls_too=True, asks=Asks.ANSWER)
 _URL = _halt("url", "this is not the API", "set api.base_url to the API's own origin and restart", polls_too=True)
 _INVALID = _reject(Reason.INVALID_REQUEST, suspect=True)
 _TOO_LARGE = _reject(Reason.INVALID_REQUEST)
-_FAILED_SUBMIT = _new_job(Reason.API_ERROR, suspect=True)
+_FAILED_SUBMIT = _new_job(Reason.API_ERROR)
+_ODD_ANSWER = _new_job(Reason.API_ERROR, suspect=True)
 _UNKNOWN_SUBMIT = _new_job(Reason.API_ERROR, "the submit may have been accepted, repeating it may be billed again")
 
 TABLE: tuple[Row, ...] = (
@@ -210,13 +219,14 @@ TABLE: tuple[Row, ...] = (
     Row(SUBMIT, Refused, _INVALID, {400, 422}),
     Row(SUBMIT, Refused, _TOO_LARGE, {413}),
     Row(SUBMIT, Refused, _reject(Reason.API_ERROR, retryable=True, suspect=True), range(400, 500)),
-    Row(SUBMIT, Refused, _FAILED_SUBMIT),
+    Row(SUBMIT, Refused, _FAILED_SUBMIT, range(500, 600)),
+    Row(SUBMIT, Refused, _ODD_ANSWER),
     Row(ANY, JobFailed, _reject(Reason.CONTENT_BLOCKED), when=_blocked),
     Row(ANY, JobFailed, _INVALID, when=_bad_input),
     Row(ANY, JobFailed, _new_job(Reason.INFERENCE_FAILED)),
     Row(SUBMIT, Unanswered, _UNKNOWN_SUBMIT, when=_was_sent),
     Row(ANY, Unanswered, _again),
-    Row(SUBMIT, ProtocolError, _FAILED_SUBMIT),
+    Row(SUBMIT, ProtocolError, _ODD_ANSWER),
     Row(POLL, ProtocolError, _again),
     Row(ANY, InvalidResult, _reject(Reason.INVALID_RESULT)),
     Row(ANY, InvalidEvent, _reject(Reason.INVALID_EVENT)),

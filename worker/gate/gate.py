@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
-from worker.core.blame import Blame, unanswered
 from worker.core.endings import Call, Crash, Halt, Reject, Retry
-from worker.core.halting import Cause, Halting, HealedBy, Standing
+from worker.core.halting import Asks, Cause, Halting, HealedBy, Standing
+from worker.core.outage import is_failure
 from worker.core.pace import Pace
 from worker.core.verdicts import judge
 from worker.errors import WorkerError
+from worker.gate.faults import Faults
+from worker.gate.inquiry import Inquiry
 from worker.gate.probing import Probing
 from worker.gate.waiting import WaitingLine
 from worker.model import Completed
@@ -31,20 +34,34 @@ class Gate:
     """Lets calls through, one by one. `run` must be running for calls that have to wait."""
 
     def __init__(
-        self, pace: Pace, api: EmbeddingApi, clock: Clock, observer: Observer, random: Callable[[], float]
+        self,
+        pace: Pace,
+        api: EmbeddingApi,
+        clock: Clock,
+        observer: Observer,
+        random: Callable[[], float],
+        *,
+        counts_outages: bool = False,
     ) -> None:
+        """`counts_outages`: an outage halts nothing and uses up attempts and time."""
         self.pace = pace
         self._clock = clock
         self._observer = observer
         self._random = random
         self._halting = Halting()
-        self._blame = Blame()
         self._polls = WaitingLine()
         self._submits = WaitingLine()
-        self._probing = Probing(self._halting, self._polls, self._submits, pace, api, clock, self.heal)
+        self._inquiry = Inquiry(api, clock)
+        self._faults = Faults(
+            self._inquiry, self.halt, self.heal, self._look_further, clock, counts_outages=counts_outages
+        )
+        lines = self._polls, self._submits
+        self._probing = Probing(
+            self._halting, *lines, pace, self._inquiry, clock, self.heal, self._faults.api_answers, random
+        )
         self._changed = asyncio.Event()
         self.when_healed: Callable[[], None] = lambda: None
-        self.when_refused_again: Callable[[], None] = lambda: None
+        self.when_stuck: Callable[[int | None], None] = lambda _stuck: None
 
     @property
     def halted(self) -> str | None:
@@ -64,8 +81,9 @@ class Gate:
 
     def halt(self, cause: Cause) -> None:
         """Stop intake until the cause is gone, as it says itself."""
-        if self._halting.halt(cause, self._clock.monotonic()):
-            self._observer.notice(Halted(cause.sentence))
+        explained = replace(cause, sentence=self._inquiry.account.sentence(cause))
+        if self._halting.halt(explained, self._clock.monotonic()):
+            self._observer.notice(Halted(explained.sentence))
         self._changed.set()
 
     def heal(self, key: str) -> None:
@@ -73,9 +91,9 @@ class Gate:
         gone = self._halting.heal(key)
         if gone is None:
             return
+        self._faults.healed(key)
         self._observer.notice(Healed(gone.cause.sentence, self._clock.monotonic() - gone.since))
         if not self._halting.standing:
-            self._blame.healed()
             self.when_healed()
         self._changed.set()
 
@@ -104,10 +122,12 @@ class Gate:
                     raise
                 if isinstance(verdict, Halt):
                     self.halt(verdict.cause)
+                    self._faults.answered(call, event)
                 elif isinstance(verdict, Retry) and verdict.throttled:
                     self._throttled(verdict, started)
                 else:
-                    judged = self._blamed(call, verdict, error, event, probe=probe)
+                    self._answered(error, probe=probe)
+                    judged = await self._faults.weigh(call, verdict, error, event, probe=probe)
                     if judged:
                         raise CallFailedError(judged) from None
             except BaseException:
@@ -115,7 +135,7 @@ class Gate:
                 raise
             else:
                 self._probe_ended(probe=probe)
-                self._succeeded(call, answer, started)
+                self._succeeded(call, answer, event, started)
                 return answer
 
     async def run(self) -> None:
@@ -161,31 +181,31 @@ class Gate:
         shut = self.pace.throttled(self._clock.monotonic(), reset_in, self._random(), started=started)
         self._observer.notice(Throttled(shut, self.pace.requests_per_minute))
 
-    def _blamed(
-        self, call: Call, verdict: Retry | Reject, error: WorkerError, event: Hashable, *, probe: bool
-    ) -> Retry | Reject | None:
-        """What holds for this event, after all that has happened to others; None: it is to be repeated."""
+    def _answered(self, error: WorkerError, *, probe: bool) -> None:
+        """A probe was answered, if badly: the API is up, and takes the key."""
         halted = self._halting.probed
-        if probe and halted and halted.cause.key in {"outage", "unreachable"} and not unanswered(error):
-            self.heal(halted.cause.key)  # an answer, whatever it says
-        judged, cause = self._blame.weigh(call, verdict, error, event)
-        if cause:
-            self.halt(cause)
-            if cause.key in {"refusals", "failed_jobs"} and (probe or call is not Call.SUBMIT):
-                self.when_refused_again()
-        return judged
+        if probe and halted and not is_failure(error):
+            cause = halted.cause
+            if cause.healed_by is HealedBy.CALL and cause.asks is Asks.ANSWER:
+                self.heal(cause.key)
 
     def _probe_ended(self, *, probe: bool) -> None:
         if probe:
-            self._halting.probe_ended(self._clock.monotonic())
+            self._halting.probe_ended(self._clock.monotonic(), self._random())
             self._changed.set()
 
-    def _succeeded(self, call: Call, answer: object, started: float) -> None:
-        self._blame.succeeded(call, answer)
+    def _succeeded(self, call: Call, answer: object, event: Hashable, started: float) -> None:
         self.pace.answered(self._clock.monotonic())
         halted = self._halting.probed
-        if halted and started >= halted.since and disproved(halted.cause, call, answer):
+        if halted and started < halted.since:
+            return  # it was let in before, and shows nothing
+        self._faults.succeeded(call, event, answer)
+        halted = self._halting.probed
+        if halted and disproved(halted.cause, call, answer):
             self.heal(halted.cause.key)
+
+    def _look_further(self, stuck: int | None) -> None:
+        self.when_stuck(stuck)
 
 
 def disproved(cause: Cause, call: Call, answer: object) -> bool:

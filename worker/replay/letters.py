@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from worker.core.dead_letters import ORIGIN, PREFIX, Letter, ValueState, letter_in
 from worker.core.letter_filter import LetterFilter
 from worker.core.replay_plan import Terms, can_be_fetched
+from worker.core.times import rfc3339
 from worker.model import Headers, Message, Record, TopicPartition
 from worker.replay.ports import Archive, Watch
-from worker.stages.publish import carried, rfc3339
+from worker.stages.publish import carried
 
 Spans = Mapping[TopicPartition, tuple[int, int]]
 """First offset and end of what is looked at, by partition."""

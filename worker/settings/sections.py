@@ -66,6 +66,13 @@ class OnUnreadableLedger(StrEnum):
     DISCARD = "discard"
 
 
+class OnOutage(StrEnum):
+    """What becomes of events while the API is down."""
+
+    WAIT = "wait"
+    DEAD_LETTER = "dead_letter"
+
+
 class InputFormat(StrEnum):
     """How the bytes of an input record are framed."""
 
@@ -228,6 +235,11 @@ class GuaranteesSettings(Section):
         OnUnknownSubmit.RESUBMIT,
         description="A submit whose answer was lost may have been accepted. `resubmit` may pay twice; `dead_letter` never does, "
         "and costs one commit before every submit.",
+    )
+    on_outage: OnOutage = Field(
+        OnOutage.WAIT,
+        description="While the API is down (5xx, timeouts, resets): `wait` halts, and uses up neither attempts nor time; "
+        "`dead_letter` goes on trying, counts both, and lets events end as dead letters API_ERROR or TIMEOUT.",
     )
     drain: Drain = Field(
         Drain.LEAVE,

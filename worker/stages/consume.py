@@ -133,12 +133,12 @@ class Consume:
         """Take up what there is room for now. To be called when the gate has halted or healed."""
         self._take_up()
 
-    def admit_another(self) -> None:
-        """Take up one more record beyond the limit of records in work (not of its partition): all that are in work have been
-        refused alike, and another one may show that it is their own fault."""
-        limit = self._partitions.record_limit
+    def admit_another(self, stuck: int | None = None) -> None:
+        """Take up one more record beyond the limit of records in work (not of its partition), where all of those (if they are not
+        more than `stuck`; None: all) have failed or been refused: another one may show that it is their own fault."""
+        limit = self._partitions.stuck_limit
         ready = [one for one in self._partitions.values() if self._open and may_start(one, self._limits, limit)]
-        if ready and not self._in_work.one_works_alone:
+        if ready and not self._in_work.one_works_alone and (stuck is None or len(self._in_work) <= stuck):
             partition = min(ready, key=lambda partition: partition.in_flight)
             self._start(partition, partition.backlog.popleft())
 

@@ -9,7 +9,6 @@ from worker.core.backoff import delay
 from worker.core.endings import Call, Reject, Retry, Step
 from worker.core.polling import PollSchedule
 from worker.core.result_endpoint import REFUSALS, ResultEndpoint
-from worker.core.verdicts import OUTAGE_STATUSES
 from worker.errors import Refused, Rejected, WorkerError
 from worker.gate.gate import CallFailedError, Gate
 from worker.model import Completed, Job, JobState, Reason, Record
@@ -71,7 +70,9 @@ class Poll:
                 answer = await (self._recognise(record, job) if doubted else self._look(record, job))
             except CallFailedError as error:
                 failures += 1
-                if answered(error.verdict):
+                if isinstance(error.verdict, Retry) and error.verdict.excused:
+                    used.skip()
+                else:
                     used.stop()
                     self._check_deadline(job, used, error.verdict.detail, doubted=doubted)
                 pause = self._judged(error, record, job, failures, used)
@@ -213,8 +214,8 @@ def unrecognised(job: Job, detail: str) -> JobLostError:
 
 class Stopwatch:
     """How much of a job's deadline is used up, in seconds: the time between two answers counts only as far as it was planned, and
-    one allowance more. An outage, a halt or a shut gate thus uses up nothing. `age`: the job's at the beginning; from then on the
-    wall clock is not asked, as another worker's may have run ahead."""
+    one allowance more. A halt or a shut gate thus uses up nothing; the time up to a failure in an outage is skipped. `age`: the
+    job's at the beginning; from then on the wall clock is not asked, as another worker's may have run ahead."""
 
     def __init__(self, clock: Clock, age: float) -> None:
         self.seconds = 0.0
@@ -224,11 +225,9 @@ class Stopwatch:
 
     def stop(self) -> None:
         """There was an answer."""
-        now = self._clock.monotonic()
-        self.seconds += min(now - self._last, self.planned + ALLOWANCE)
-        self._last, self.planned = now, 0.0
+        self.seconds += min(self._clock.monotonic() - self._last, self.planned + ALLOWANCE)
+        self.skip()
 
-
-def answered(verdict: Retry | Reject) -> bool:
-    """Whether the API itself has answered, well or badly."""
-    return verdict.http_status is not None and verdict.http_status not in OUTAGE_STATUSES
+    def skip(self) -> None:
+        """What has passed until now does not count."""
+        self._last, self.planned = self._clock.monotonic(), 0.0

@@ -1,9 +1,8 @@
 """Publish: make the one message that a record's outcome is: a vector, a dead letter or a tombstone."""
 
-from datetime import UTC, datetime
-
 from worker.core.adoption import request_fingerprint, sha256
 from worker.core.dead_letters import origin_in
+from worker.core.times import rfc3339
 from worker.core.vectors import extract
 from worker.errors import InvalidResult, Rejected
 from worker.model import (
@@ -166,11 +165,3 @@ def cut(detail: str) -> str:
 def redacted(event: TextEvent) -> Redacted:
     """What a dead letter says of a text that it does not hold."""
     return Redacted(event.id, sha256(event.text), len(event.text), len(event.text.encode("utf-8", "surrogatepass")))
-
-
-def rfc3339(epoch: float) -> str:
-    """A time in UTC with milliseconds."""
-    try:
-        return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    except (OverflowError, ValueError, OSError):
-        return f"epoch {epoch:.0f} s"

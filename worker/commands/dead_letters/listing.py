@@ -12,8 +12,8 @@ from worker.commands.dead_letters.reading import records
 from worker.commands.output import writing
 from worker.core.dead_letters import Letter
 from worker.core.letter_filter import LetterFilter
+from worker.core.times import rfc3339
 from worker.settings import Settings
-from worker.stages.publish import rfc3339
 
 KEY_WIDTH = 24
 DETAIL_WIDTH = 100

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from rich import box
@@ -13,6 +12,7 @@ from rich.table import Table
 from worker.commands.pending.states import Answers, Seen
 from worker.core.ledger import Entry, Mark
 from worker.core.pending import PartitionState, Totals, expires_in, has_job, totals
+from worker.core.times import rfc3339
 
 COLUMNS = ("topic", "partition", "offset", "request_id", "age", "attempt", "expires in", "mark")
 NUMBERS = frozenset({"partition", "offset", "age", "attempt", "expires in"})
@@ -162,8 +162,3 @@ def span(seconds: float) -> str:
 def counted(number: int, what: str) -> str:
     """A number of things."""
     return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def rfc3339(epoch: float) -> str:
-    """A time in UTC, in whole milliseconds. A ledger's times have 32 bits."""
-    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

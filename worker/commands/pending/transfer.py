@@ -12,11 +12,12 @@ import typer
 from worker.adapters.kafka import GroupOffsets, GroupReading, Topics
 from worker.commands.opening import no_log, open_codec
 from worker.commands.output import say
-from worker.commands.pending.listing import counted, rfc3339
+from worker.commands.pending.listing import counted
 from worker.core import offsets_file
 from worker.core.ledger import job_of
 from worker.core.offsets_file import OffsetsFile, UnusableFile
 from worker.core.pending import PartitionState, state_of
+from worker.core.times import rfc3339
 from worker.errors import ConfigurationError, WorkerError
 from worker.model import Position, TopicPartition
 from worker.settings import Settings

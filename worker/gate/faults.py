@@ -1,0 +1,157 @@
+"""Whose fault was it? What holds for an event whose call failed, after all that has happened to others."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+
+from worker.core.blame import Blame, Whose
+from worker.core.breaker import Fault
+from worker.core.endings import Call, Reject, Retry, Step
+from worker.core.halting import Cause
+from worker.core.outage import KEY as OUTAGE
+from worker.core.outage import Outage, is_failure
+from worker.errors import WorkerError
+from worker.gate.inquiry import Inquiry
+from worker.model import Completed
+from worker.ports import Clock
+
+
+class Faults:
+    """`halt` is told the causes that come to stand, `heal` the keys of those that are gone; `look_further` that another event may
+    show whose fault it is, where so many records in work cannot (None: none can). `counts_outages`: attempts and time are used up
+    in outages, too, and none halts."""
+
+    def __init__(
+        self,
+        inquiry: Inquiry,
+        halt: Callable[[Cause], None],
+        heal: Callable[[str], None],
+        look_further: Callable[[int | None], None],
+        clock: Clock,
+        *,
+        counts_outages: bool,
+    ) -> None:
+        self._inquiry = inquiry
+        self._halt = halt
+        self._heal = heal
+        self._look_further = look_further
+        self._counts_outages = counts_outages
+        self._blame = Blame()
+        self._outage = Outage()
+        self._clock = clock
+        self._open: set[asyncio.Future[None]] = set()
+
+    async def weigh(
+        self, call: Call, verdict: Retry | Reject, error: WorkerError, event: Hashable, *, probe: bool
+    ) -> Retry | Reject | None:
+        """What holds for this event; None: the call is to be repeated."""
+        if is_failure(error):
+            return await self._after_failure(call, verdict, event, probe=probe)
+        self.answered(call, event)
+        return await self._after_refusal(call, verdict, event, probe=probe) if verdict.suspect else verdict
+
+    def succeeded(self, call: Call, event: Hashable, answer: object) -> None:
+        """A call brought what was asked for."""
+        self.answered(call, event)
+        if self._blame.succeeded(call, answer):
+            for waiter in self._open:
+                if not waiter.done():
+                    waiter.set_result(None)
+        if isinstance(answer, Completed):
+            self._inquiry.account.billed(answer.metrics)
+
+    def answered(self, call: Call, event: Hashable) -> None:
+        """The API has answered, well or badly."""
+        before = self._outage.cause
+        self._outage.succeeded(call, event)
+        self._compare(before)
+
+    def api_answers(self) -> None:
+        """The credits call was answered."""
+        self._heard(answers=True)
+
+    def _heard(self, *, answers: bool) -> None:
+        if not self._counts_outages:
+            before = self._outage.cause
+            self._outage.heard(self._clock.monotonic(), answers=answers)
+            self._compare(before)
+
+    def healed(self, key: str) -> None:
+        """A cause is gone, as something else than a call has shown perhaps."""
+        if key == OUTAGE:
+            self._outage.over()
+
+    def _compare(self, before: Cause | None) -> None:
+        """Halt or heal where the outage has come, changed or gone."""
+        cause = self._outage.cause
+        if cause is before:
+            return
+        if cause:
+            self._halt(cause)
+        elif before:
+            self._heal(before.key)
+
+    async def _after_failure(
+        self, call: Call, verdict: Retry | Reject, event: Hashable, *, probe: bool
+    ) -> Retry | Reject:
+        """The API has failed: the event's attempts and time are used up only if it is the event's own fault."""
+        if not isinstance(verdict, Retry):
+            return verdict
+        if self._counts_outages:
+            return replace(verdict, counted=call is Call.SUBMIT)
+        fault = self._outage.failed(call, verdict.detail, event, self._clock.monotonic())
+        if self._outage.cause:
+            self._halt(self._outage.cause)
+        if call is Call.SUBMIT and (probe or fault is Fault.PERHAPS):
+            self._look_further(None if probe else 1)
+        if fault is Fault.PERHAPS:
+            fault = await self._of_one_that_fails_alone(call, event)
+        return verdict if fault is Fault.EVENT else replace(verdict, counted=False, excused=True)
+
+    async def _of_one_that_fails_alone(self, call: Call, event: Hashable) -> Fault:
+        """The credits call decides, or another event that fails meanwhile."""
+        is_up = await self._inquiry.is_up()
+        self._heard(answers=is_up)
+        alone = self._outage.fails_alone(call, event, self._clock.monotonic())
+        return Fault.EVENT if is_up and alone else Fault.API
+
+    async def _after_refusal(
+        self, call: Call, verdict: Retry | Reject, event: Hashable, *, probe: bool
+    ) -> Retry | Reject | None:
+        """The event was refused for what may be the configuration's fault. Where it is not the event's, a submit is repeated, and
+        a job that FAILED, which costs nothing, is made anew without using up an attempt."""
+        whose = self._blame.refused(call, verdict, event)
+        if whose is Whose.OPEN:
+            whose = await self._wait_for_others(call, verdict, event)
+        if whose is Whose.EVENT:
+            return verdict
+        if whose is Whose.CONFIGURATION:
+            self._halt(self._blame.cause(call, verdict))
+            if probe or call is not Call.SUBMIT:
+                self._look_further(None)
+        if call is Call.SUBMIT:
+            return None
+        return Retry(Step.RESUBMIT, counted=False, reason=verdict.reason, detail=verdict.detail, http_status=422)
+
+    async def _wait_for_others(self, call: Call, verdict: Retry | Reject, event: Hashable) -> Whose:
+        """Until others show whose fault it is, or patience is over. OPEN: it is to be tried once more."""
+        refused_at, before = self._clock.monotonic(), self._blame.successes(call)
+        while self._blame.successes(call) == before:
+            left = refused_at + self._blame.patience(call, verdict, event) - self._clock.monotonic()
+            if left <= 0.0:
+                return self._blame.after_patience(call, verdict, event)
+            await self._hear(left)
+        return self._blame.after_success(call, event)
+
+    async def _hear(self, seconds: float) -> None:
+        """Return when something has succeeded, or after so many seconds."""
+        heard = asyncio.get_running_loop().create_future()
+        self._open.add(heard)
+        self._look_further(len(self._open))
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await heard
+        finally:
+            self._open.discard(heard)
