@@ -7,19 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from worker.core.dead_letter_budget import DeadLetterBudget
 from worker.core.extraction import InputMapping, compile_mapping
-from worker.core.halting import Asks, Cause, HealedBy
 from worker.core.lease import Lease, lease_cap
 from worker.core.ledger import job_of
-from worker.core.outage import is_failure
 from worker.core.pace import Pace
 from worker.core.partitions import Partitions
 from worker.core.polling import PollSchedule
-from worker.errors import ApiError, Refused, WorkerError
+from worker.errors import WorkerError
+from worker.gate.first_look import look_at_api
 from worker.gate.gate import Gate
 from worker.gate.leasehold import Leasehold
 from worker.gate.outbox import Outbox
-from worker.model import TopicPartition
+from worker.gate.spend_guard import SpendGuard
+from worker.gate.trials import Trials
+from worker.model import Record, TopicPartition
+from worker.notices import Spend
 from worker.obstacles import obstacles
 from worker.pipeline import Pipeline
 from worker.ports import Clock, Codec, EmbeddingApi, Observer, Sink, Source
@@ -36,9 +39,6 @@ from worker.until_end import UntilEnd
 
 CLOSE = 10.0
 """Most seconds that one adapter may take to close."""
-
-PAUSES, LOOKING = (0.2, 0.5), 2.0
-"""Seconds before the second and third look at the API when the worker starts, and after which no other one begins."""
 
 STALLED = 60.0
 """Seconds without a poll of the consumer after which the process should be restarted (the group waits for 300)."""
@@ -79,8 +79,11 @@ class Worker:
         self._partitions = Partitions(job, cap, ports.metadata_limit, discard=discard, strict=strict)
         self._leasehold = Leasehold(Lease(cap), clock, observer)
         pace = Pace(clock.monotonic(), settings.pace.requests_per_minute)
-        self._counts_outages = guarantees.on_outage is OnOutage.DEAD_LETTER
-        self._gate = Gate(pace, ports.api, clock, observer, chance, counts_outages=self._counts_outages)
+        counts_outages = guarantees.on_outage is OnOutage.DEAD_LETTER
+        self._gate = Gate(pace, ports.api, clock, observer, chance, counts_outages=counts_outages)
+        dead = settings.dead_letters
+        self._trials = Trials(DeadLetterBudget(dead.share, dead.window, dead.run), self._gate, clock)
+        self._guard = SpendGuard(self._partitions, self._gate, clock, observer, settings.spend)
         outbox = Outbox(self._partitions)
         self._commit = Commit(
             ports.source, ports.sink, self._partitions, outbox, self._leasehold, clock, observer, limits.commit_interval
@@ -90,6 +93,8 @@ class Worker:
             ports.api,
             self._gate,
             self._leasehold,
+            self._trials,
+            self._guard,
             self._partitions,
             clock,
             observer,
@@ -104,9 +109,10 @@ class Worker:
             Decode(ports.codec, compile_mapping(input_mapping(settings.input)), api),
             Adopt(self._partitions, job, clock, observer, self._commit.want),
             submit,
-            Poll(ports.api, self._gate, PollSchedule(), clock, observer, api.deadline, chance),
-            Publish(ports.codec, settings.topics, settings.dead_letters, api.model, job, clock),
+            Poll(ports.api, self._gate, self._guard, PollSchedule(), clock, observer, api.deadline, chance),
+            Publish(ports.codec, settings.topics, dead, api.model, job, clock),
             self._commit,
+            self._trials,
             attempts=api.attempts,
             supersede=guarantees.supersede,
             clock=clock,
@@ -116,6 +122,7 @@ class Worker:
             ports.source,
             self._partitions,
             self._gate,
+            self._trials,
             limits,
             clock,
             observer,
@@ -124,7 +131,8 @@ class Worker:
             is_decided=outbox.holds,
             commit_now=self._commit.now,
             commit_first=self._commit.urge,
-            share=lambda owned: owned / max(1, ports.partition_count),
+            owns=self._owns,
+            left=self._left,
             ordering=guarantees.ordering,
             drain=guarantees.drain,
         )
@@ -134,6 +142,8 @@ class Worker:
         self._leasehold.renew = self._commit.urge
         self._gate.when_healed = self._consume.admit_more
         self._gate.when_stuck = self._consume.admit_another
+        self._trials.when_due = self._consume.admit_more
+        self._trials.when_turned = self._budget_turned
 
     @property
     def in_flight(self) -> int:
@@ -168,6 +178,7 @@ class Worker:
         starting = asyncio.create_task(self._start())
         endings: list[asyncio.Task[Any]] = [
             asyncio.create_task(self._gate.run()),
+            asyncio.create_task(self._trials.run()),
             asyncio.create_task(self._commit.run()),
             asyncio.create_task(stop.wait()),
         ]
@@ -196,7 +207,12 @@ class Worker:
 
     async def _start(self) -> None:
         await self._ports.sink.start()
-        await self._look_at_api()
+        await look_at_api(
+            self._ports.api,
+            self._gate,
+            self._ports.clock,
+            counts_outages=self._settings.guarantees.on_outage is OnOutage.DEAD_LETTER,
+        )
         await self._ports.source.start(self._consume)
         self._started = True
 
@@ -206,30 +222,25 @@ class Worker:
         for ended in done:
             ended.result()
 
-    async def _look_at_api(self) -> None:
-        """Without a usable API the worker starts all the same: halted, and healing. One call that fails proves nothing."""
-        clock = self._ports.clock
-        ends = clock.monotonic() + LOOKING
-        cause = await self._problem_of_api()
-        for pause in PAUSES:
-            if cause is None or cause.key != "unreachable" or clock.monotonic() > ends:
-                break
-            await clock.sleep(pause)
-            cause = await self._problem_of_api()
-        if cause:
-            self._gate.halt(cause)
+    def spend(self) -> Spend:
+        """What this worker spends."""
+        return self._guard.spend()
 
-    async def _problem_of_api(self) -> Cause | None:
-        """What the free call shows."""
-        try:
-            await self._ports.api.credits()
-        except ApiError as error:  # where it answers, if not as the contract says, the calls that matter will tell
-            if isinstance(error, Refused) and error.status in {401, 403}:
-                sentence = f"api_key: the API refuses the key ({error}): set SEGMIND_API_KEY; intake resumes by itself"
-                return Cause("api_key", sentence, polls_too=True, healed_by=HealedBy.CALL, asks=Asks.ANSWER)
-            if is_failure(error) and not self._counts_outages:
-                return unreachable(error)
-        return None
+    def _owns(self, owned: int) -> None:
+        """So many partitions: they are its share of what the account may do and spend."""
+        share = owned / max(1, self._ports.partition_count)
+        self._gate.set_share(share)
+        self._guard.owns(share)
+
+    def _left(self, record: Record) -> None:
+        """A record is in work no more."""
+        self._trials.left(record)
+        self._guard.left()
+
+    def _budget_turned(self) -> None:
+        """Ledgers say whether their owner has too many dead letters: the next one goes on from there."""
+        if self._partitions.exceed(self._trials.exceeded):
+            self._commit.want()
 
     async def _drain(self) -> None:
         self._draining = True
@@ -250,12 +261,6 @@ class Worker:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE):
                     await step()
-
-
-def unreachable(error: ApiError) -> Cause:
-    """The API could not be reached when the worker started."""
-    sentence = f"unreachable: the API does not answer ({error}): check api.base_url; intake resumes by itself"
-    return Cause("unreachable", sentence, polls_too=True, healed_by=HealedBy.CALL, asks=Asks.ANSWER)
 
 
 def input_mapping(settings: InputSettings) -> InputMapping:

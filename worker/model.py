@@ -132,7 +132,7 @@ class Redacted:
 
 
 class Reason(StrEnum):
-    """Why a record became a dead letter (header `dlq.reason`)."""
+    """Why a record became a dead letter (header `dlq.reason`). Ledgers number them in this order: new ones come last."""
 
     INVALID_EVENT = "INVALID_EVENT"
     INVALID_REQUEST = "INVALID_REQUEST"

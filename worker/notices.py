@@ -128,6 +128,24 @@ class CommitFailed:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """What this worker spends, in USD (None: not known, or no cap): the sums of the UTC hour and day over its partitions; the
+    caps for all replicas, and its share of them (0 to 1); the account's balance as the last result told it; for how many hours
+    that lasts if all replicas spend as this one has in the last hour; how many results came without a cost, each taken for
+    `assumed_cost`."""
+
+    spent_this_hour: float | None = None
+    spent_this_day: float | None = None
+    max_per_hour: float | None = None
+    max_per_day: float | None = None
+    share: float | None = None
+    remaining_credits: float | None = None
+    runway_hours: float | None = None
+    unknown_costs: int = 0
+    assumed_cost: float | None = None
+
+
 Notice = (
     Assigned
     | Recalled
@@ -143,4 +161,5 @@ Notice = (
     | Healed
     | Ended
     | CommitFailed
+    | Spend
 )

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from worker.core.ledger import Follow, Start
 from worker.errors import MessageRefused, Rejected, Superseded
+from worker.gate.trials import Trials
 from worker.model import EmbedRequest, Outcome, OutcomeKind, Reason, Record, TextEvent
 from worker.notices import CommitFailed, Ended
 from worker.ports import Clock, Observer
@@ -36,6 +37,7 @@ class Pipeline:
         poll: Poll,
         publish: Publish,
         commit: Commit,
+        trials: Trials,
         *,
         attempts: int,
         supersede: bool,
@@ -49,6 +51,7 @@ class Pipeline:
         self._poll = poll
         self._publish = publish
         self._commit = commit
+        self._trials = trials
         self._attempts = attempts
         self._supersede = supersede
         self._clock = clock
@@ -65,7 +68,7 @@ class Pipeline:
     async def run(self, record: Record) -> None:
         """Carry the record to its committed end."""
         started = self._clock.monotonic()
-        event = request = None
+        event = request = known = None
         try:
             known = await self._recall(record)
             if record.value is None:
@@ -82,6 +85,8 @@ class Pipeline:
         except (Rejected, MessageRefused) as error:
             self._recall.survived(record)
             outcome = await self._dead_letter(record, as_rejected(error), event, request)
+        if known is not None:  # what an earlier owner's end has made of a record says nothing of what records meet now
+            self._trials.ended(record, outcome)
         self._observer.notice(Ended(record, outcome.kind, outcome.reason, self._clock.monotonic() - started))
 
     def _is_newest(self, record: Record) -> None:

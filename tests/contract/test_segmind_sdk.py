@@ -59,7 +59,7 @@ async def test_submit_then_wait_polls_to_the_end(sdk: Sdk) -> None:
 
 
 async def test_the_running_states_are_seen_in_order(sdk: Sdk) -> None:
-    job = await sdk.submit("[[slow:0.2]] hello")
+    job = await sdk.submit("[[slow:2]] hello")
     seen = []
     async with asyncio.timeout(10):
         while "COMPLETED" not in seen:

@@ -503,7 +503,7 @@ class TestFit:
     def test_intents_and_claims_stay(self) -> None:
         marks = {0: Mark("a" * 36, 1.8e9, 1, intent=True, claims=2), 1: Mark("b" * 36, 1.8e9, 1, claims=2)}
         offsets = OffsetRuns(0, (0, 1), 2)
-        text = encode_within(ledger_of(PLACE, JOB, offsets, marks), 80)
+        text = encode_within(ledger_of(PLACE, JOB, offsets, marks), 96)
         assert text is not None
         found = decode(text, PLACE, 0)
         assert isinstance(found, Ledger)

@@ -22,6 +22,8 @@ from worker.core.ledger_codec import (
     stored_length,
 )
 from worker.core.offset_runs import WIDEST_SPAN, OffsetRuns
+from worker.core.spending import MOST, Spent
+from worker.model import Reason
 
 PLACE = Place("MkU3OEVBNTcwNTJENDM2Qk", "xTPH5yZnQ0CGTBuW1eJ8VA", 3)
 JOB = job_fingerprint("gemini-embedding-001", "https://api.example", 768, None)
@@ -31,6 +33,8 @@ IDS = st.one_of(UUIDS, UUIDS.map(str.upper), UUIDS.map(lambda x: x.replace("-", 
     lambda x: x not in (".", "..")
 )
 NEWEST = 1_800_000_000
+SUMS = st.integers(0, 2**16).flatmap(lambda digits: st.integers(0, 44).map(lambda zeros: digits << zeros))
+"""Nanodollars that a ledger holds exactly."""
 
 
 @st.composite
@@ -51,7 +55,10 @@ def ledgers(draw: st.DrawFn) -> Ledger:
         entries.append(Entry(position, draw(marks())))
         position += 1 + gap
     place = Place(draw(st.text(max_size=30)), draw(st.text(max_size=30)), draw(st.integers(0, 2**31 - 1)))
-    return Ledger(place, offset, JOB, tuple(entries), position, draw(st.integers(0, 63)), draw(st.booleans()))
+    flags = draw(st.integers(0, 63)), draw(st.booleans()), draw(st.booleans())
+    spent = Spent(draw(st.integers(0, 2**24 - 1)), draw(SUMS), draw(SUMS))
+    exceeded = draw(st.none() | st.sampled_from(Reason))
+    return Ledger(place, offset, JOB, tuple(entries), position, *flags, spent, exceeded)
 
 
 def some_ledger() -> Ledger:
@@ -61,7 +68,8 @@ def some_ledger() -> Ledger:
         Entry(1300, BLANK),
         Entry(1301, Mark(claims=2)),
     )
-    return Ledger(PLACE, 1000, JOB, entries, 1310, 2, clean=True)
+    spent = Spent(500_000, 2**30, 2**31)
+    return Ledger(PLACE, 1000, JOB, entries, 1310, 2, clean=True, spent=spent, exceeded=Reason.TIMEOUT)
 
 
 def packed(body: bytes) -> str:
@@ -123,6 +131,49 @@ def test_what_is_no_ledger_is_not_encoded() -> None:
         encode(Ledger(PLACE, 5, JOB, (Entry(5, Mark("x" * 129)),), 6))
 
 
+@given(st.integers(0, 2**64), st.integers(0, 2**70), st.integers(0, 2**70))
+def test_sums_come_back_to_five_digits_and_within_their_bounds(hour: int, of_hour: int, of_day: int) -> None:
+    found = decode(encode(replace(some_ledger(), spent=Spent(hour, of_hour, of_day))), PLACE, 1000)
+    assert isinstance(found, Ledger)
+    assert found.spent.hour == min(hour, 2**24 - 1)
+    for told, kept in ((of_hour, found.spent.of_hour), (of_day, found.spent.of_day)):
+        assert kept <= MOST
+        assert abs(kept - min(told, MOST)) <= 3.1e-5 * told
+
+
+@pytest.mark.parametrize("bits", ["7fc000", "ff8000", "bf8000", "7f8000", "7f7fff"])
+def test_a_sum_that_is_none_is_refused_and_an_absurd_one_is_bounded(bits: str) -> None:
+    body = bytearray(body_of(encode(some_ledger())))
+    body[34:37] = bytes.fromhex(bits)  # of the hour, behind places, flags and the hour's number
+    found = decode(packed(bytes(body)), PLACE, 1000)
+    if bits in {"7f8000", "7f7fff"}:
+        assert isinstance(found, Ledger)
+        assert found.spent.of_hour == MOST
+    else:
+        assert isinstance(found, Refused)
+
+
+def test_the_numbers_of_reasons_in_ledgers_never_change() -> None:
+    assert [*Reason] == [
+        "INVALID_EVENT",
+        "INVALID_REQUEST",
+        "CONTENT_BLOCKED",
+        "INFERENCE_FAILED",
+        "INVALID_RESULT",
+        "TIMEOUT",
+        "EXPIRED",
+        "API_ERROR",
+        "UNKNOWN_SUBMIT",
+    ]
+
+
+def test_more_entries_than_a_ledger_counts_are_refused() -> None:
+    entries = tuple(Entry(offset, BLANK) for offset in range(4096))
+    assert decode(encode(Ledger(PLACE, 0, JOB, entries[:-1], 4095)), PLACE, 0)
+    with pytest.raises(ValueError, match="4096 entries are too many"):
+        encode(Ledger(PLACE, 0, JOB, entries, 4096))
+
+
 # ---- what is no ledger of this place
 
 
@@ -144,7 +195,7 @@ def test_a_right_checksum_makes_no_body_trusted(body: bytes) -> None:
 
 @given(st.binary(max_size=60), st.integers(0, 2**16 - 1))
 def test_a_right_head_makes_no_body_trusted(tail: bytes, count: int) -> None:
-    head = body_of(encode(Ledger(PLACE, 5, JOB, (), 5)))[:35]
+    head = body_of(encode(Ledger(PLACE, 5, JOB, (), 5)))[:44]
     found = decode(packed(head + count.to_bytes(2, "big") + tail), PLACE, 5)
     if isinstance(found, Ledger):
         assert decode(encode(found), PLACE, 5) == found
@@ -209,7 +260,7 @@ def test_a_ledger_that_was_copied_from_elsewhere_is_void(place: Place, offset: i
 
 
 def test_a_ledger_may_claim_anything_without_costing_anything() -> None:
-    head = body_of(encode(Ledger(PLACE, 5, JOB, (), 5)))[:35]
+    head = body_of(encode(Ledger(PLACE, 5, JOB, (), 5)))[:44]
     hostile = [
         head + b"\xff\xff",  # 65,535 entries and none of them
         head + b"\xff\xff" + b"\x00\x00" * 65_534,  # one less than it says
@@ -244,9 +295,10 @@ def test_a_ledger_may_claim_anything_without_costing_anything() -> None:
     [
         (4096, 16, 120),
         (4096, None, 22),
-        (512, 16, 14),
-        (256, 16, 6),
+        (512, 16, 13),
+        (256, 16, 5),
         (256, None, 1),
+        (255, None, 1),
         (128, None, 0),
         (4096, 129, 22),
         (10**9, 16, 120),
@@ -270,7 +322,8 @@ def worst(count: int, longest: int, run: int) -> Ledger:
     entries = tuple(
         Entry(start + i * (run + 1), Mark(request_id, float(i), 255, intent=True, claims=2)) for i in range(count)
     )
-    return Ledger(PLACE, start, JOB, entries, 2**63 - 1, 63, clean=True, waiting=True)
+    spent = Spent(2**24 - 1, MOST, MOST)
+    return Ledger(PLACE, start, JOB, entries, 2**63 - 1, 63, True, True, spent, Reason.UNKNOWN_SUBMIT)
 
 
 @given(st.integers(0, 6000), st.one_of(st.just(16), st.integers(2, 129)))

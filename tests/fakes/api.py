@@ -24,7 +24,8 @@ class FakeApi:
     """The port `EmbeddingApi`. `submit_troubles` and `poll_troubles` are raised one per call, first in first out; `down` is
     raised by every call while it is set, `polls_down` by every poll, `lost` by submits that were accepted; `failures` maps a text
     to the errors of its first jobs; `result_of_running` is the status with which the result endpoint refuses a job that still
-    runs (None: it tells the state). Each job costs `price`, `balance` is what is left (None: it is never empty)."""
+    runs (None: it tells the state). Each job costs `price`, `balance` is what is left (None: it is never empty); `metrics`
+    stand in results in place of those."""
 
     def __init__(self, clock: Clock, latency: float = 0.7, dimension: int = 4) -> None:
         self.clock = clock
@@ -44,6 +45,7 @@ class FakeApi:
         self.failures: dict[str, deque[str]] = {}
         self.result_of_running: int | None = None
         self.output: Callable[[EmbedRequest], object] | None = None
+        self.metrics: Metrics | None = None
         self.busy = 0
         self.most_busy = 0
         self.closed = False
@@ -90,7 +92,8 @@ class FakeApi:
             raise JobFailed(job.failure, Metrics())
         dimension = job.request.output_dimensionality or self.dimension
         output = self.output(job.request) if self.output else [0.5] * dimension
-        return Completed(output, Metrics(total_time=job.seconds, cost=self.price, remaining_credits=self.balance))
+        told = Metrics(total_time=job.seconds, cost=self.price, remaining_credits=self.balance)
+        return Completed(output, self.metrics or told)
 
     async def credits(self) -> Credits:
         await self._arrive("credits")

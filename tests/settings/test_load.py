@@ -380,7 +380,7 @@ def test_every_setting_can_be_set_by_its_variable_and_in_the_file(toml: Path, tm
     (tmp_path / "p.json").write_text("{}")
     special = {
         "kafka.bootstrap_servers": "a:1", "topics.output": "out", "topics.dead_letter": "dlq", "api.base_url": "http://a",
-        "topics.content_blocked": "blocked", "dead_letters.blocked_text": "redact",
+        "topics.content_blocked": "blocked", "dead_letters.blocked_text": "redact", "dead_letters.share": 0.25,
         "api.proxy": "http://a:1", "limits.bytes": 2_000_000, "kafka.start_from": "latest", "kafka.on_out_of_range": "latest",
         "input.format": "bare",
         "log.level": "error", "guarantees.delivery": "at_least_once", "guarantees.ordering": "key",
@@ -399,6 +399,6 @@ def test_every_setting_can_be_set_by_its_variable_and_in_the_file(toml: Path, tm
     toml.write_text("\n".join(lines))
     settings = load({}, config_file=toml)
     assert settings == load(environ)
-    for name in ("kafka", "topics", "input", "api", "pace", "limits", "dead_letters", "status", "log"):
+    for name in ("kafka", "topics", "input", "api", "pace", "limits", "dead_letters", "spend", "status", "log"):
         changed, default = getattr(settings, name).model_dump(), getattr(Settings(), name).model_dump()
         assert [field for field, value in changed.items() if value == default[field]] == []

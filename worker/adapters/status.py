@@ -1,6 +1,6 @@
-"""The status port: /livez and /readyz, for probes and for people."""
+"""The status port: /livez and /readyz, for probes and for people, and /spend."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiohttp import web
 
@@ -8,15 +8,23 @@ from worker.errors import StartError
 
 
 class StatusServer:
-    """Serves what two functions say. Each returns the reasons why not; none: 200 `ok`, else 503 with a reason a line."""
+    """Serves what functions say. `live` and `ready` return the reasons why not; none: 200 `ok`, else 503 with a reason a line.
+    `spend` returns what is shown as JSON."""
 
     def __init__(
-        self, host: str, port: int, *, live: Callable[[], Sequence[str]], ready: Callable[[], Sequence[str]]
+        self,
+        host: str,
+        port: int,
+        *,
+        live: Callable[[], Sequence[str]],
+        ready: Callable[[], Sequence[str]],
+        spend: Callable[[], Mapping[str, object]],
     ) -> None:
         self._host = host
         self._port = port
         self._live = live
         self._ready = ready
+        self._spend = spend
         self._runner: web.AppRunner | None = None
 
     @property
@@ -29,6 +37,7 @@ class StatusServer:
         application = web.Application()
         application.router.add_get("/livez", self._answer(self._live))
         application.router.add_get("/readyz", self._answer(self._ready))
+        application.router.add_get("/spend", self._show_spend)
         self._runner = web.AppRunner(application, access_log=None)
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port)
@@ -47,6 +56,9 @@ class StatusServer:
         if self._runner:
             await self._runner.cleanup()
             self._runner = None
+
+    async def _show_spend(self, _: web.Request) -> web.Response:
+        return web.json_response(self._spend(), headers={"cache-control": "no-store"})
 
     @staticmethod
     def _answer(ask: Callable[[], Sequence[str]]) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, TextIO
 
 import structlog
@@ -22,6 +23,7 @@ from worker.notices import (
     Polled,
     Recalled,
     Retried,
+    Spend,
     Submitted,
     Throttled,
 )
@@ -67,6 +69,7 @@ class LogObserver:
             Adopted: lambda notice: log.info("adopted", at=place(notice.record), request_id=notice.job.request_id),
             CommitFailed: lambda notice: log.warning("commit failed", detail=notice.detail),
             Ended: self._ended,
+            Spend: self._spend,
         }
         if log.is_enabled_for(logging.DEBUG):
             self._writers |= {
@@ -111,6 +114,10 @@ class LogObserver:
     def _throttled(self, notice: Throttled) -> None:
         pace = round(notice.requests_per_minute, 1)
         self._log.warning("throttled", delay=round(notice.delay, 2), requests_per_minute=pace)
+
+    def _spend(self, notice: Spend) -> None:
+        figures = {name: figure for name, figure in asdict(notice).items() if figure is not None}
+        self._log.info("spend", **{name: float(f"{figure:.7g}") for name, figure in figures.items()})
 
     def _ended(self, notice: Ended) -> None:
         dead = notice.kind is OutcomeKind.DEAD_LETTER

@@ -5,6 +5,7 @@ import gc
 import os
 import signal
 from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -17,7 +18,7 @@ from worker.commands.configuration import ConfigFile, Flags, api_key_of, run_unt
 from worker.commands.opening import end_offsets, open_ports
 from worker.core.api_url import is_clear_text
 from worker.model import OutcomeKind
-from worker.notices import Ended, Notice
+from worker.notices import Ended, Notice, Spend
 from worker.settings import Settings, masked
 
 Result = TypeVar("Result")
@@ -88,6 +89,10 @@ class Probes:
         """Why it takes no events."""
         return self.worker.not_ready() if self.worker else (f"{STARTING} waiting for brokers and topics",)
 
+    def spend(self) -> Mapping[str, object]:
+        """What it spends; null where that is not known."""
+        return asdict(self.worker.spend() if self.worker else Spend())
+
 
 async def work(settings: Settings, log: Logger, dead_letters: DeadLetterCount, *, until_end: bool) -> None:
     """Open everything, work, close everything."""
@@ -96,7 +101,9 @@ async def work(settings: Settings, log: Logger, dead_letters: DeadLetterCount, *
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, on_signal, stop, log)
     probes = Probes()
-    status = StatusServer(settings.status.host, settings.status.port, live=probes.not_live, ready=probes.not_ready)
+    status = StatusServer(
+        settings.status.host, settings.status.port, live=probes.not_live, ready=probes.not_ready, spend=probes.spend
+    )
     await status.start()
     facts = {"status_port": status.port, "group": settings.kafka.group_id, "input": list(settings.topics.input)}
     try:

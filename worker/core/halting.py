@@ -28,6 +28,7 @@ class HealedBy(StrEnum):
     RESULT = "result"  # a job brings its result
     CREDITS = "credits"  # the free credits call alone, as `Cause.asks` has it
     TIME = "time"  # the wall clock reaches `Cause.until`
+    TRIAL = "trial"  # records that are tried end well: intake is shut, the gate is not
     ELSEWHERE = "elsewhere"  # who has halted says so, by `Gate.heal`
 
 
@@ -55,7 +56,12 @@ class Cause:
     @property
     def probed(self) -> bool:
         """Whether a probe of the API finds out that it is gone."""
-        return self.healed_by not in {HealedBy.TIME, HealedBy.ELSEWHERE}
+        return self.healed_by not in {HealedBy.TIME, HealedBy.TRIAL, HealedBy.ELSEWHERE}
+
+    @property
+    def shuts_gate(self) -> bool:
+        """Whether no job may be started while it stands."""
+        return self.healed_by is not HealedBy.TRIAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +96,11 @@ class Halting:
     @property
     def may_try_an_event(self) -> bool:
         """Whether a probe may be an event: not while a cause stands that no event disproves."""
-        return not self._others
+        return not any(standing.cause.shuts_gate for standing in self._others.values())
 
     def closed_for(self, *, polls: bool) -> bool:
         """Whether polls, or submits, have to wait."""
-        return any(standing.cause.polls_too or not polls for standing in self.standing)
+        return any(standing.cause.polls_too or (standing.cause.shuts_gate and not polls) for standing in self.standing)
 
     def halt(self, cause: Cause, now: float) -> bool:
         """Stop. Returns True if no cause of this key stood before. Of causes that are probed a new one replaces an older one, and

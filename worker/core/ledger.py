@@ -17,9 +17,11 @@ from bisect import bisect_left
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from operator import attrgetter
 from typing import NamedTuple
 
 from worker.core.offset_runs import OffsetRuns, Run
+from worker.core.spending import NOTHING_SPENT, Spent
 from worker.model import Job, Reason
 from worker.settings.sections import ApiSettings, InputSettings, OnUnknownSubmit
 
@@ -78,10 +80,11 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """`offset` is the committed offset it is written with; `entries` are in offset order, the first one at `offset`; `end` is one
-    past the highest offset ever started (`offset` where there is no entry). `job` is the `job_fingerprint` under which its
+    """`offset` is the committed offset it is written with; `entries` are in offset order, the first one at `offset`; `end` is
+    one past the highest offset ever started (`offset` where there is no entry). `job` is the `job_fingerprint` under which its
     request_ids were made. `unclean` counts the takeovers without a hand-over since it last changed; `clean`: its writer has
-    handed the partition over and starts nothing any more; `waiting`: but before its own takeover wait was over."""
+    handed the partition over and starts nothing any more; `waiting`: but before its own takeover wait was over. `spent`: on the
+    records that it knows to be finished. `exceeded`: the reason of which its writer had too many dead letters."""
 
     place: Place
     offset: int
@@ -91,6 +94,8 @@ class Ledger:
     unclean: int = 0
     clean: bool = False
     waiting: bool = False
+    spent: Spent = NOTHING_SPENT
+    exceeded: Reason | None = None
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -101,7 +106,7 @@ class Ledger:
         """What is known of a record that Kafka delivers again (or for the first time: nothing)."""
         if offset >= self.end:
             return BLANK
-        index = bisect_left(self.entries, offset, key=_offset_of)
+        index = bisect_left(self.entries, offset, key=attrgetter("offset"))
         found = index < len(self.entries) and self.entries[index].offset == offset
         return self.entries[index].mark if found else Finished()
 
@@ -248,7 +253,3 @@ def resume(
     if mark.intent or job is None:
         return Start(max(1, mark.attempt))
     return Follow(job)
-
-
-def _offset_of(entry: Entry) -> int:
-    return entry.offset

@@ -3,8 +3,10 @@
     "ewl" version base64( crc32 head { mark run }* )
 
     crc32   4 bytes, of the version and of everything behind the crc
-    head    37 bytes: fingerprints of cluster and topic (6 each), partition (4), offset (8), fingerprint of the job (6), unclean
-            with two flags, clean and waiting (1), newest submit time (4, seconds since the epoch), number of entries (2)
+    head    46 bytes: fingerprints of cluster and topic (6 each), partition (4), offset (8), fingerprint of the job (6), unclean
+            with two flags, clean and waiting (1), what is spent: the hour since the epoch (3), nanodollars of that hour and of
+            its day (3 each: the upper bytes of a 4-byte float, five digits), newest submit time (4, seconds since the epoch),
+            the reason of too many dead letters (4 bits, 0: none) and the number of entries (12 bits)
     mark    1 byte of flags; then, for an intent or a job: attempt (1), seconds before the newest submit time (2); then the
             request_id: 16 bytes where it is a UUID in its usual lowercase form, else its length (1) and itself
     run     varint: how many offsets up to the next entry (or the end) are finished
@@ -21,6 +23,8 @@ from typing import Any
 
 from worker.core.answers import is_request_id
 from worker.core.ledger import BLANK, MOST_CLAIMS, Entry, Ledger, Mark, Nothing, Place, Read, Refused, Void, fingerprint
+from worker.core.spending import MOST, Spent
+from worker.model import Reason
 
 MAGIC = "ewl"
 VERSION = "1"
@@ -33,7 +37,8 @@ UUID_BYTES = 16
 LONGEST_METADATA = 65_536
 """Characters read at most: far above 120 jobs with the longest ids (22,000)."""
 
-_HEAD = struct.Struct(">6s6sIQ6sBIH")
+_HEAD = struct.Struct(">6s6sIQ6sB3s3s3sIH")
+_FLOAT = struct.Struct(">f")
 _TIMING = struct.Struct(">BH")
 _CRC = struct.Struct(">I")
 _LONGEST_RUN = 4
@@ -47,6 +52,8 @@ _CLAIMS = MOST_CLAIMS * _CLAIM | _CLAIM
 _CLEAN, _WAITING, _MOST_UNCLEAN = 0x80, 0x40, 0x3F
 _LATEST, _OLDEST_AGE, _MOST_ATTEMPTS = 2**32 - 1, 2**16 - 1, 255
 _MOST_OFFSET = 2**63 - 1
+_REASONS: tuple[Reason | None, ...] = (None, *Reason)
+_COUNT_BITS, _LATEST_HOUR = 12, 2**24 - 1
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -77,9 +84,9 @@ def encode(ledger: Ledger) -> str:
     newest = max(times, default=0)
     flags = (_CLEAN if ledger.clean else 0) | (_WAITING if ledger.waiting else 0)
     unclean = min(ledger.unclean, _MOST_UNCLEAN) | flags
-    body = bytearray(
-        _HEAD.pack(*_standing(ledger.place, ledger.offset), ledger.job, unclean, newest, len(ledger.entries))
-    )
+    count = _REASONS.index(ledger.exceeded) << _COUNT_BITS | len(ledger.entries)
+    head = (unclean, *_sums(ledger.spent), newest, count)
+    body = bytearray(_HEAD.pack(*_standing(ledger.place, ledger.offset), ledger.job, *head))
     for index, (offset, mark) in enumerate(ledger.entries):
         _put_mark(body, mark, newest)
         stop = ledger.entries[index + 1].offset if index + 1 < len(ledger.entries) else ledger.end
@@ -114,6 +121,8 @@ def written_for_another(name: str) -> Void:
 
 def _check(ledger: Ledger) -> None:
     stop = ledger.offset
+    if len(ledger.entries) >> _COUNT_BITS:
+        raise ValueError(f"{len(ledger.entries)} entries are too many")
     for index, entry in enumerate(ledger.entries):
         if entry.offset < stop or (index == 0 and entry.offset != ledger.offset):
             raise ValueError(f"the entry at offset {entry.offset} is out of order")
@@ -131,6 +140,20 @@ def _check(ledger: Ledger) -> None:
 
 def _standing(place: Place, offset: int) -> tuple[bytes, bytes, int, int]:
     return fingerprint(place.cluster), fingerprint(place.topic), place.partition, offset
+
+
+def _sums(spent: Spent) -> tuple[bytes, bytes, bytes]:
+    hour = max(0, min(spent.hour, _LATEST_HOUR)).to_bytes(3, "big")
+    of_hour, of_day = (_FLOAT.pack(min(nanos, MOST))[:3] for nanos in (spent.of_hour, spent.of_day))
+    return hour, of_hour, of_day
+
+
+def _sum(stored: bytes) -> int:
+    """Raises ValueError for what is no sum."""
+    nanos: float = _FLOAT.unpack(stored + b"\x00")[0]
+    if not nanos >= 0.0:
+        raise ValueError("an impossible sum")
+    return round(min(nanos, MOST))
 
 
 def _timed(mark: Mark) -> bool:
@@ -192,21 +215,23 @@ class _Reader:
         self._at = 0
 
     def ledger(self, place: Place, offset: int) -> Ledger | Void:
-        *standing, job, unclean, newest, count = self._unpack(_HEAD)
+        *standing, job, unclean, hour, of_hour, of_day, newest, count = self._unpack(_HEAD)
         expected = _standing(place, offset)
         for name, found, wanted in zip(("cluster", "topic", "partition", "offset"), standing, expected, strict=True):
             if found != wanted:
                 return written_for_another(name)
         entries = []
         end = offset
-        for _ in range(count):
+        for _ in range(count & ~(-1 << _COUNT_BITS)):
             entry = Entry(end, self._mark(newest))
             entries.append(entry)
             end += 1 + self._varint()
         if self._at != len(self._raw) or end > _MOST_OFFSET:
             raise ValueError("the entries do not end where the ledger ends")
         clean, waiting = bool(unclean & _CLEAN), bool(unclean & _WAITING)
-        return Ledger(place, offset, job, tuple(entries), end, unclean & _MOST_UNCLEAN, clean, waiting)
+        spent = Spent(int.from_bytes(hour, "big"), _sum(of_hour), _sum(of_day))
+        exceeded = _REASONS[count >> _COUNT_BITS]  # an IndexError for one that nobody knows
+        return Ledger(place, offset, job, tuple(entries), end, unclean & _MOST_UNCLEAN, clean, waiting, spent, exceeded)
 
     def _mark(self, newest: int) -> Mark:
         (flags,) = self._take(1)

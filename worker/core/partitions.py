@@ -1,13 +1,14 @@
 """The partitions that this worker owns, and what is going on in each of them."""
 
 from collections import deque
-from collections.abc import Collection, ItemsView, Mapping, Sequence, ValuesView
+from collections.abc import Collection, ItemsView, Iterable, Mapping, Sequence, ValuesView
 from dataclasses import replace
 
 from worker.core.ledger import BLANK, Ledger, Mark, ledger_of, unclaimed
 from worker.core.ledger_codec import DEFAULT_BUDGET, UUID_BYTES, decode, in_flight_limit, smaller, stored_length
 from worker.core.ledger_fit import encode_within
 from worker.core.ordering import KeyOrder
+from worker.core.spending import Cost, Spent
 from worker.core.takeover import (
     TakenOver,
     restored,
@@ -15,7 +16,7 @@ from worker.core.takeover import (
     take_over,
     unclean_takeovers,
 )
-from worker.model import Assignment, Outcome, Position, Record, TopicPartition
+from worker.model import Assignment, Outcome, Position, Reason, Record, TopicPartition
 
 _TRAILING_ZERO = 1
 """Character that librdkafka's client adds to metadata, and that the broker counts."""
@@ -27,6 +28,7 @@ class Partition:
 
     `suspected`: offsets taken up one at a time. `posting`: offsets whose POST is under way. `changed`: the ledger says something
     that is not committed. `settled`: the ledger that was found has been committed by this owner; nothing is taken up before.
+    `spent`: on finished records. `exceeded`: the reason of which this owner has too many dead letters, for the ledger.
     `postable_at`: no POST before this time (of the lease's clock). `closing`: nothing is taken up and no POST starts any more.
     `handed_over`: this owner's last word.
     """
@@ -38,6 +40,9 @@ class Partition:
         self.suspects_left = suspects(taken.ledger)
         self.suspected: set[int] = set()
         self.refused = taken.refused
+        self.exceeded = taken.ledger.exceeded
+        self.spent = taken.ledger.spent
+        self._costs: dict[int, Cost] = {}
         self.offsets = restored(taken.ledger)
         self.marks: dict[int, Mark] = {
             entry.offset: entry.mark for entry in taken.ledger.entries if entry.mark != BLANK
@@ -98,10 +103,35 @@ class Partition:
             self.marks[offset] = mark
         self.changed = True
 
+    def cost(self, offset: int, cost: Cost) -> None:
+        """A job of this record has cost so much; it is spent, for the ledger, once the record is finished."""
+        before = self._costs.get(offset)
+        self._costs[offset] = cost if before is None else Cost(cost.hour, before.nanos + cost.nanos)
+
+    def jobs_without_cost(self) -> Collection[int]:
+        """The offsets whose job runs, or is being submitted."""
+        running = {offset for offset, mark in self.marks.items() if mark.request_id and offset not in self._costs}
+        return running | self.posting
+
+    def spent_after(self, finished: Iterable[int]) -> Spent:
+        """What is spent once these are finished."""
+        spent = self.spent
+        for offset in finished:
+            if offset in self._costs:
+                spent = spent.plus(self._costs[offset])
+        return spent
+
+    @property
+    def spent_with_all_costs(self) -> Spent:
+        """Also on records that are not finished."""
+        return self.spent_after(self._costs)
+
     def forget(self, offsets: Collection[int]) -> None:
-        """These are finished: nothing needs to be known of them any more."""
+        """These are finished: nothing needs to be known of them any more, but what they have cost."""
+        self.spent = self.spent_after(offsets)
         for offset in offsets:
             self.marks.pop(offset, None)
+            self._costs.pop(offset, None)
 
     def hand_over(self, now: float, *, crashed: bool) -> None:
         """The owner's last word: it has ended its work in order. A `crashed` worker says nothing of the kind, so that what has
@@ -119,7 +149,14 @@ class Partition:
         inherited = self.inherited
         made = ledger_of(inherited.place, inherited.job, self.offsets, self.marks, finished)
         unclean = unclean_takeovers(inherited, made.offset)
-        ledger = replace(made, unclean=unclean, clean=self._clean, waiting=self._waiting)
+        ledger = replace(
+            made,
+            unclean=unclean,
+            clean=self._clean,
+            waiting=self._waiting,
+            spent=self.spent_after(finished),
+            exceeded=self.exceeded,
+        )
         metadata = encode_within(ledger, budget, self._recorded(budget), strict=self._strict)
         return None if metadata is None else Position(ledger.offset, metadata)
 
@@ -203,6 +240,15 @@ class Partitions:
     def shrink(self) -> None:
         """The broker refuses metadata of the present budget."""
         self.budget = smaller(self.budget)
+
+    def exceed(self, reason: Reason | None) -> bool:
+        """There are too many dead letters of this reason (None: not any more). Returns whether a ledger says something new."""
+        news = [
+            partition for partition in self._owned.values() if partition.exceeded != reason and not partition.refused
+        ]
+        for partition in news:
+            partition.exceeded, partition.changed = reason, True
+        return bool(news)
 
     def numbers(self, partitions: Collection[TopicPartition] | None = None) -> Mapping[TopicPartition, int]:
         """The assignment numbers of these (None: of all) as far as they are owned."""

@@ -30,6 +30,10 @@ class CallFailedError(WorkerError):
         self.verdict = verdict
 
 
+class HeldBackError(Exception):
+    """A call was not made: the event has to wait elsewhere before it may be. No failure of the API, and no WorkerError."""
+
+
 class Gate:
     """Lets calls through, one by one. `run` must be running for calls that have to wait."""
 
@@ -97,6 +101,10 @@ class Gate:
             self.when_healed()
         self._changed.set()
 
+    def send_back(self) -> None:
+        """Submits that wait meet HeldBackError: what lets them go on is decided elsewhere, before they come here again."""
+        self._submits.send_back()
+
     async def call(
         self,
         call: Call,
@@ -157,11 +165,14 @@ class Gate:
         place = line.join(priority)
         self._changed.set()
         try:
-            return await place
+            probe = await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
-                self._probe_ended(probe=place.result())
+                self._probe_ended(probe=place.result() is True)
             raise
+        if probe is None:
+            raise HeldBackError
+        return probe
 
     def _closed_for(self, line: WaitingLine) -> bool:
         return self._halting.closed_for(polls=line is self._polls)

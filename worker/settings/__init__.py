@@ -1,6 +1,6 @@
 """All configuration: what there is (`sections`), and how it is read and checked, once (`load`)."""
 
-from worker.settings.budgets import BlockedText, DeadLettersSettings
+from worker.settings.budgets import BlockedText, DeadLettersSettings, SpendSettings
 from worker.settings.load import Settings, load
 from worker.settings.mask import masked
 from worker.settings.report import InvalidSettings
@@ -55,6 +55,7 @@ __all__ = [
     "SecretSource",
     "Sections",
     "Settings",
+    "SpendSettings",
     "StartFrom",
     "StatusSettings",
     "TopicsSettings",

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from worker.errors import ConfigurationError
 from worker.settings import checks, values
-from worker.settings.budgets import DeadLettersSettings
+from worker.settings.budgets import DeadLettersSettings, SpendSettings
 from worker.settings.catalogue import Setting, catalogue
 from worker.settings.report import Given, Report
 from worker.settings.secrets import API_KEY, SecretSource, api_key_source, read_file
@@ -46,6 +46,7 @@ class Settings:
     guarantees: GuaranteesSettings = field(default_factory=GuaranteesSettings)
     limits: LimitsSettings = field(default_factory=LimitsSettings)
     dead_letters: DeadLettersSettings = field(default_factory=DeadLettersSettings)
+    spend: SpendSettings = field(default_factory=SpendSettings)
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     status: StatusSettings = field(default_factory=StatusSettings)
     log: LogSettings = field(default_factory=LogSettings)

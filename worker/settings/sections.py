@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from worker.settings import checks
-from worker.settings.budgets import DeadLettersSettings
+from worker.settings.budgets import DeadLettersSettings, SpendSettings
 from worker.settings.section import Section
 
 KafkaName = Annotated[str, AfterValidator(checks.kafka_name)]
@@ -332,6 +332,7 @@ class Sections(Section):
     guarantees: GuaranteesSettings = GuaranteesSettings()
     limits: LimitsSettings = LimitsSettings()
     dead_letters: DeadLettersSettings = DeadLettersSettings()
+    spend: SpendSettings = SpendSettings()
     registry: RegistrySettings = RegistrySettings()
     status: StatusSettings = StatusSettings()
     log: LogSettings = LogSettings()

@@ -7,6 +7,8 @@ from worker.core.admission import may_start, pauses
 from worker.core.partitions import Partition, Partitions
 from worker.gate.gate import Gate
 from worker.gate.in_work import InWork
+from worker.gate.leaving import Leaving
+from worker.gate.trials import Trials
 from worker.model import Assignment, Record, TopicPartition
 from worker.notices import Assigned, Dropped
 from worker.ports import Clock, Observer, Source
@@ -27,6 +29,7 @@ class Consume:
         source: Source,
         partitions: Partitions,
         gate: Gate,
+        trials: Trials,
         limits: LimitsSettings,
         clock: Clock,
         observer: Observer,
@@ -36,25 +39,27 @@ class Consume:
         is_decided: Callable[[Record], bool],
         commit_now: Callable[[], Awaitable[bool]],
         commit_first: Callable[[], None],
-        share: Callable[[int], float],
+        owns: Callable[[int], None],
+        left: Callable[[Record], None],
         ordering: Ordering,
         drain: Drain,
     ) -> None:
         self._source = source
         self._partitions = partitions
         self._gate = gate
+        self._trials = trials
         self._limits = limits
         self._clock = clock
         self._observer = observer
         self._journey = journey
         self._is_finished = is_finished
-        self._is_decided = is_decided
         self._commit_now = commit_now
         self._commit_first = commit_first
-        self._share = share
+        self._owns = owns
+        self._left = left
         self._ordered = ordering is Ordering.KEY
-        self._waits_for_jobs = drain is Drain.WAIT
         self._in_work = InWork()
+        self._leaving = Leaving(partitions, self._in_work, is_decided, waits_for_jobs=drain is Drain.WAIT)
         self.look_again = self._in_work.look_again  # for who has had an answer to a POST
         self._bytes = 0
         self._open = True
@@ -81,6 +86,7 @@ class Consume:
         self._observer.notice(Assigned(tuple(assignments)))
         for taken in found:
             self._observer.notice(taken.notice)
+        self._trials.inherit(taken.ledger.exceeded for taken in found)
         self._commit_first()
         self._ownership_changed()
 
@@ -100,8 +106,8 @@ class Consume:
         self._close(partitions)
         try:
             if not self._drained:
-                await self._settle(SETTLE, partitions)
-            self._hand_over(leaving)
+                await self._leaving.settle(SETTLE, partitions)
+            self._leaving.hand_over(leaving, self._clock.boottime())
             await self._commit_now()
         finally:
             self._drop(leaving, lost=False)
@@ -116,9 +122,9 @@ class Consume:
         everything = self._partitions.numbers()
         self._open = False
         self._close(everything)
-        await self._settle(seconds, everything)
+        await self._leaving.settle(seconds, everything)
         self._drained = True
-        self._hand_over(everything)
+        self._leaving.hand_over(everything, self._clock.boottime())
 
     async def abandon(self) -> None:
         """Drop everything that is still owned or in work: the worker ends, whatever the source has said."""
@@ -135,10 +141,15 @@ class Consume:
 
     def admit_another(self, stuck: int | None = None) -> None:
         """Take up one more record beyond the limit of records in work (not of its partition), where all of those (if they are not
-        more than `stuck`; None: all) have failed or been refused: another one may show that it is their own fault."""
+        more than `stuck`; None: all) have failed or been refused: another one may show that it is their own fault. Of those that
+        wait to be tried one is."""
+        if stuck is not None and len(self._in_work) - self._trials.waiting > stuck:
+            return
+        if self._trials.take_waiting():
+            return
         limit = self._partitions.stuck_limit
         ready = [one for one in self._partitions.values() if self._open and may_start(one, self._limits, limit)]
-        if ready and not self._in_work.one_works_alone and (stuck is None or len(self._in_work) <= stuck):
+        if ready and not self._in_work.one_works_alone:
             partition = min(ready, key=lambda partition: partition.in_flight)
             self._start(partition, partition.backlog.popleft())
 
@@ -148,38 +159,8 @@ class Consume:
         self._take_up()
 
     def _close(self, partitions: Collection[TopicPartition]) -> None:
-        """Start nothing more there, and no POST. Who has no job yet is left to the next owner, who can take it up without paying
-        for anything again."""
-        for where, partition in self._partitions.items():
-            if where in partitions:
-                partition.closing = True
-                self._bytes -= partition.discard_backlog()
-        self._in_work.cancel(self._can_be_left)
+        self._bytes -= self._leaving.close(partitions)
         self._regulate()
-
-    def _can_be_left(self, record: Record) -> bool:
-        partition = self._partitions.of(record)
-        if partition is None or not partition.closing or record.offset in partition.posting or self._is_decided(record):
-            return False
-        mark = partition.mark(record.offset)
-        return mark.request_id is None or mark.intent  # an intent is withdrawn: its POST will not start
-
-    async def _settle(self, seconds: float, partitions: Collection[TopicPartition]) -> None:
-        """Wait until no POST of these partitions is under way and, where jobs are waited for, nothing at all; for at most so many
-        seconds."""
-        await self._in_work.wait_while(lambda: self._is_busy(partitions), seconds)
-
-    def _is_busy(self, partitions: Collection[TopicPartition]) -> bool:
-        if self._waits_for_jobs:
-            return self._in_work.any_of(partitions)
-        posting = any(partition.posting for where, partition in self._partitions.items() if where in partitions)
-        return posting or self._in_work.any_of(partitions, leaving=True)  # those withdraw what they intended
-
-    def _hand_over(self, numbers: Mapping[TopicPartition, int]) -> None:
-        now, crashed = self._clock.boottime(), self.crashed.done()
-        for where, partition in self._partitions.items():
-            if partition.number == numbers.get(where) and not partition.handed_over and not partition.refused:
-                partition.hand_over(now, crashed=crashed)
 
     def _room(self) -> int:
         """How many more records may be in work."""
@@ -215,17 +196,23 @@ class Consume:
     def _startable(self, partition: Partition) -> bool:
         if self._in_work.one_works_alone or not may_start(partition, self._limits, self._partitions.record_limit):
             return False
-        # while halted one record is enough, it is the probe; but jobs of earlier owners run and are paid
-        return not self._gate.halted or not self._in_work or partition.next_is_inherited or partition.next_is_suspect
+        if partition.next_is_inherited:
+            return True  # jobs of earlier owners run and are paid
+        if self._trials.exceeded:
+            return self._trials.wants_one
+        # while halted one record is enough, it is the probe
+        return not self._gate.halted or not self._in_work or partition.next_is_suspect
 
     def _start(self, partition: Partition, record: Record) -> None:
         partition.forget(partition.offsets.started(record.offset))
         partition.order.enter(record.offset, record.key if self._ordered else None)
+        self._trials.started(record, is_new=record.offset >= partition.inherited.end)
         alone = partition.suspect(record.offset)
         self._in_work.start(record, self._journey(record), self._ended, alone=alone)
 
     def _ended(self, record: Record) -> None:
         self._bytes -= record.size
+        self._left(record)
         self._take_up()
 
     def _regulate(self) -> None:
@@ -246,5 +233,5 @@ class Consume:
             self._ownership_changed()
 
     def _ownership_changed(self) -> None:
-        self._gate.set_share(self._share(len(self._partitions)))
+        self._owns(len(self._partitions))
         self._take_up()

@@ -11,6 +11,7 @@ from worker.core.polling import PollSchedule
 from worker.core.result_endpoint import REFUSALS, ResultEndpoint
 from worker.errors import Refused, Rejected, WorkerError
 from worker.gate.gate import CallFailedError, Gate
+from worker.gate.spend_guard import SpendGuard
 from worker.model import Completed, Job, JobState, Reason, Record
 from worker.notices import Fetched, Polled, Retried
 from worker.ports import Clock, EmbeddingApi, Observer
@@ -39,6 +40,7 @@ class Poll:
         self,
         api: EmbeddingApi,
         gate: Gate,
+        guard: SpendGuard,
         schedule: PollSchedule,
         clock: Clock,
         observer: Observer,
@@ -47,6 +49,7 @@ class Poll:
     ) -> None:
         self._api = api
         self._gate = gate
+        self._guard = guard
         self._schedule = schedule
         self._clock = clock
         self._observer = observer
@@ -74,14 +77,14 @@ class Poll:
                     used.skip()
                 else:
                     used.stop()
-                    self._check_deadline(job, used, error.verdict.detail, doubted=doubted)
+                    self._check_deadline(record, job, used, error.verdict.detail, doubted=doubted)
                 pause = self._judged(error, record, job, failures, used)
                 continue
             polls, failures, doubted = polls + 1, 0, False
             if isinstance(answer, Completed):
                 return answer
             used.stop()
-            self._check_deadline(job, used, "it is still running", doubted=False)
+            self._check_deadline(record, job, used, "it is still running", doubted=False)
             pause = self._schedule.next(self._age(job), polls)
 
     async def _recognise(self, record: Record, job: Job) -> Completed | JobState:
@@ -148,6 +151,7 @@ class Poll:
     def _done(self, record: Record, job: Job, completed: Completed, found_at: float) -> None:
         told = completed.metrics.total_time
         self._schedule.observe(found_at if told is None else told, exact=told is not None)
+        self._guard.fetched(record, completed.metrics)
         self._observer.notice(Fetched(record, job, completed.metrics))
 
     async def _ask(self, call: Call, record: Record, job: Job, request: Callable[[], Awaitable[Answer]]) -> Answer:
@@ -185,6 +189,8 @@ class Poll:
                 http_status=verdict.http_status,
                 job=job,
             )
+            if verdict.reason is Reason.EXPIRED:
+                self._guard.given_up(record)
             # a result that expired while nobody could fetch it is not the event's fault
             excused = verdict.reason is Reason.EXPIRED and self._age(job) - used.seconds > ALLOWANCE
             adopted = is_adopted(record.headers, job.request_id)  # its attempts were counted before the replay
@@ -193,13 +199,14 @@ class Poll:
         self._observer.notice(Retried(record, verdict.detail, pause, counted=False))
         return pause
 
-    def _check_deadline(self, job: Job, used: "Stopwatch", detail: str, *, doubted: bool) -> None:
+    def _check_deadline(self, record: Record, job: Job, used: "Stopwatch", detail: str, *, doubted: bool) -> None:
         if doubted and used.seconds > min(RECOGNITION, self._deadline):
             raise unrecognised(job, detail)
         if used.seconds > self._deadline:
             waited = (
                 f"no result {self._age(job):.0f} s after submission (api.deadline is {self._deadline:.0f} s): {detail}"
             )
+            self._guard.given_up(record)
             raise Rejected(Reason.TIMEOUT, waited, retryable=True, attempts=job.attempt, job=job)
 
     def _age(self, job: Job) -> float:

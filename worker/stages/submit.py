@@ -11,8 +11,10 @@ from worker.core.endings import Call, Reject, Retry
 from worker.core.ledger import Mark, intended, submitted
 from worker.core.partitions import Partition, Partitions
 from worker.errors import ApiError, Rejected, Superseded
-from worker.gate.gate import CallFailedError, Gate
+from worker.gate.gate import CallFailedError, Gate, HeldBackError
 from worker.gate.leasehold import Leasehold
+from worker.gate.spend_guard import SpendGuard
+from worker.gate.trials import Trials
 from worker.model import EmbedRequest, Job, Reason, Record, TopicPartition
 from worker.notices import Retried, Submitted
 from worker.ports import Clock, EmbeddingApi, Observer
@@ -27,6 +29,8 @@ class Submit:
         api: EmbeddingApi,
         gate: Gate,
         leasehold: Leasehold,
+        trials: Trials,
+        guard: SpendGuard,
         partitions: Partitions,
         clock: Clock,
         observer: Observer,
@@ -40,6 +44,8 @@ class Submit:
         self._api = api
         self._gate = gate
         self._leasehold = leasehold
+        self._trials = trials
+        self._guard = guard
         self._partitions = partitions
         self._clock = clock
         self._observer = observer
@@ -55,6 +61,7 @@ class Submit:
         a newer text of its key has come."""
         failures = 0
         while True:
+            await self._trials.wait(record)
             # before the gate, so that what waits for the lease or its turn after a takeover uses up no pace
             await self._leasehold.wait(self._still_ours(record).postable_at)
             tried = Try(record, request, attempt)
@@ -62,6 +69,8 @@ class Submit:
                 return await self._gate.call(
                     Call.SUBMIT, partial(self._post, tried), event=(record.source, record.offset)
                 )
+            except HeldBackError:
+                tried.check_fate()
             except CallFailedError as error:
                 tried.check_fate()
                 failures += 1
@@ -75,12 +84,14 @@ class Submit:
         tried.check_fate()
         record = tried.record
         partition = self._still_ours(record)
+        self._check_permit(record)
         before = partition.mark(record.offset)
         if self._strict:
             await self._intend(partition, tried, before)
         try:
             while not self._leasehold.may_post(self._still_ours(record).postable_at):
                 await self._leasehold.wait(partition.postable_at)
+            self._check_permit(record)
         except BaseException:
             self._withdraw(partition, record, before)
             raise
@@ -99,6 +110,11 @@ class Submit:
             partition.posting.discard(record.offset)
             self.when_answered()
         return self._accepted(partition, record, before, Job(request_id, started_at, tried.attempt))
+
+    def _check_permit(self, record: Record) -> None:
+        """Raises HeldBackError where things have changed while the record waited for its turn."""
+        if not self._trials.may_go_on(record) or not self._guard.may_post(record):
+            raise HeldBackError
 
     async def _intend(self, partition: Partition, tried: "Try", before: Mark) -> None:
         """Commit that a POST is about to start."""
