@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.answers import ANSWERS
-from tests.fuzz.house import EXAMPLES, Hostile, HostileHouse, in_hostile_house, raw_answer
+from tests.fuzz.answers import ANSWERS, dumped
+from tests.fuzz.house import EXAMPLES, KEY, SECRETS, Hostile, HostileHouse, in_hostile_house, raw_answer
 from tests.integration.events import encoded
 from worker.settings import Delivery
 
@@ -75,6 +75,8 @@ async def survived(house: HostileHouse, script: Sequence[Any], records: int) -> 
 @pytest.mark.parametrize("delivery", list(Delivery))
 @settings(EXAMPLES, max_examples=60)
 @given(script=st.lists(ANSWERS, min_size=1, max_size=6))
+@example(script=[(200, [], dumped({"request_id": secret})) for secret in SECRETS])
+@example(script=[(200, [], dumped({"request_id": "job"})), (422, [], dumped({"status": "FAILED", "error": KEY}))])
 def test_the_worker_survives_any_answers(delivery: Delivery, script: list[Any]) -> None:
     in_hostile_house(lambda house: survived(house, script, 5), delivery=delivery, environment=SHORT)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.flow.harness import DEAD, INPUT
@@ -122,6 +122,8 @@ def check_letter(letter: Record, published: list[Record]) -> None:
 
 @settings(EXAMPLES, max_examples=80)
 @given(records=RECORDS)
+@example(records=[(b"k", encoded("a"), [*named_job(b"forged", 60.0), *named_job(b"another", 60.0)])])
+@example(records=[(b"k", encoded("a"), named_job(b"forged", 60.0))] * 3)
 def test_any_records_end_once(records: list[Any]) -> None:
     in_hostile_house(lambda house: worked_off(house, records))
 
