@@ -29,14 +29,15 @@ class FakeBroker:
     """Topics as lists of records (None: a marker or an aborted record), the first offset that retention has left, groups.
 
     `faults` are taken by commits one after the other: "" none, "kill before", "kill after", "abort", "lost" and "stands" (the
-    outcome is unknown to the client), "fenced", or a callable that is run first. `largest`: bytes of value that topics take.
+    outcome is unknown to the client), "fenced", or a callable that is run first and returns one. `largest`: bytes of value that
+    topics take.
     """
 
     topics: dict[TopicPartition, list[Record | None]] = field(default_factory=dict)
     first: dict[TopicPartition, int] = field(default_factory=dict)
     groups: dict[str, dict[TopicPartition, Position]] = field(default_factory=dict)
     epochs: dict[str, int] = field(default_factory=dict)
-    faults: "deque[str | Callable[[], None]]" = field(default_factory=deque)
+    faults: "deque[str | Callable[[], str]]" = field(default_factory=deque)
     hidden: set[str] = field(default_factory=set)
     limit: int = 4096
     largest: int = 1000
@@ -155,8 +156,7 @@ class FakeProduction:
         self.connect()
         fault = self._broker.faults.popleft() if self._broker.faults else ""
         if callable(fault):
-            fault()
-            fault = ""
+            fault = fault()
         if fault == "kill before":
             raise Killed
         if fault == "lost":

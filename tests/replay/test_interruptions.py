@@ -4,7 +4,7 @@ from collections import Counter, deque
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.replay.harness import DEAD, broker, fail, order, place, replayed, until_finished
@@ -72,16 +72,20 @@ def test_a_replay_that_is_hurt_at_any_moment_ends_as_if_it_had_not_been(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 12), st.integers(0, 4), st.integers(0, 3))
-def test_a_process_that_takes_over_amid_a_transaction_fences_the_other(count: int, when: int, stops: int) -> None:
+@given(st.integers(1, 12), st.integers(0, 4), st.integers(0, 9), st.sampled_from(["", "abort"]))
+@example(6, 1, 9, "abort")
+def test_a_process_that_takes_over_amid_a_transaction_fences_the_other(
+    count: int, when: int, stops: int, fault: str
+) -> None:
     made = broker()
     events = [fail(made, b"%d" % number) for number in range(count)]
     proposal = made.replay().propose(order())
     looks = iter([False] * stops + [True] * 1000)
 
-    def take_over() -> None:
+    def take_over() -> str:
         made.faults.clear()
         made.replay(stop=lambda: next(looks)).resume(proposal.plan.id)
+        return fault
 
     made.faults = deque([""] * (when + 1) + [take_over])
     told = ""
@@ -107,7 +111,7 @@ def test_an_error_of_the_brokers_amid_the_replay_says_how_to_go_on(monkeypatch: 
     events = [fail(made, b"%d" % number) for number in range(7)]
     proposal = made.replay().propose(order())
 
-    def gone() -> None:
+    def gone() -> str:
         raise StartError("no broker answers")
 
     made.faults = deque(["", "", gone])

@@ -177,6 +177,29 @@ def test_what_was_replayed_is_known_from_the_input_after_its_plan_has_expired() 
     assert replayed(made) == Counter(events)
 
 
+def test_what_failed_again_was_replayed_though_neither_plan_nor_input_tell_it_any_more() -> None:
+    made = broker()
+    first = fail(made, b"a")
+    made.append(place(0), b"b", b"v")
+    again = made.append(place(0), b"a", b"v")
+    failed = dead_record(again, key=b"a", reason="API_ERROR", replays=1, origin=str(first))
+    made.append(place(0, DEAD), b"a", b"v", failed.headers)
+    made.first[place(0)] = 3
+    assert fates(made, chosen=LetterFilter(reasons=frozenset({"TIMEOUT"}))) == {"REPLAYED": 1}
+    assert fates(made) == {"REPLAYED": 1, "SENT": 1}
+
+
+def test_a_letter_that_was_written_twice_is_replayed_once() -> None:
+    made = broker()
+    event = fail(made, None)
+    [letter] = made.records(DEAD)
+    made.append(place(1, DEAD), None, b"v", letter.headers)
+    proposal = made.replay().propose(order(force=True))
+    assert proposal.by_fate == {Fate.SENT: 1, Fate.REPEATED: 1}
+    run(made, proposal)
+    assert replayed(made) == Counter([event])
+
+
 def test_a_replay_to_another_topic_does_not_count_as_one_to_the_input() -> None:
     made = broker()
     events = [fail(made, b"%d" % number) for number in range(3)]

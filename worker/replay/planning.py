@@ -68,6 +68,7 @@ class Planning:
             strange=tally.strange,
             unsure=tally.unsure,
             notes=_notes(tally),
+            judge=judge,
         )
 
     def _judged(

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from worker.core.replay_fates import Judge
 from worker.core.replay_plan import Fate, Plan
 
 
@@ -13,7 +14,7 @@ class Proposal:
     which the job may be polled instead of paid; `cost`: the estimate for the others, in USD. `scanned`: records read on the
     dead-letter topics, of which `strange` are no dead letters. `unsure`: letters to be replayed that are older than what the
     input topic still holds, so that a newer event of their key may be gone unseen. `notes`: sentences for whoever confirms.
-    `known`: ids of the plans that there were."""
+    `known`: ids of the plans that there were; `judge`: what has been read, so that it need not be read once more."""
 
     plan: Plan
     fates: Mapping[tuple[str, Fate], int]
@@ -24,6 +25,7 @@ class Proposal:
     unsure: int
     notes: tuple[str, ...] = ()
     known: frozenset[str] = frozenset()
+    judge: Judge | None = field(default=None, repr=False, compare=False)
 
     @property
     def selected(self) -> int:

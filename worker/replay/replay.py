@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from worker.core.replay_codec import UnreadablePlan, decode
+from worker.core.replay_fates import Judge
 from worker.core.replay_plan import Fate, Plan
 from worker.errors import ConfigurationError, ReplayInterrupted, StartError, WorkerError
 from worker.replay.letters import Letters
@@ -84,7 +85,7 @@ class Replay:
         with self._progress(plan.id, is_new=True) as progress:
             progress.note_down(plan)
             self._require_alone(progress, proposal)
-            return self._go(plan, progress, watch, pulse or self._pulse)
+            return self._go(plan, progress, watch, pulse or self._pulse, proposal.judge)
 
     def resume(self, plan_id: str, watch: Watch = _NOTHING, pulse: Pulse | None = None) -> Summary:
         """Go on with a plan; whoever else runs it is fenced. Raises ConfigurationError where there is none, StartError and
@@ -125,7 +126,7 @@ class Replay:
             raise StartError(f"plan {plan_id} cannot be read (its group holds plan {plan.id}): plan anew")
         return plan
 
-    def _go(self, plan: Plan, progress: Progress, watch: Watch, pulse: Pulse) -> Summary:
+    def _go(self, plan: Plan, progress: Progress, watch: Watch, pulse: Pulse, known: Judge | None = None) -> Summary:
         archive, terms = self._archive, plan.terms
         try:
             names = {source.topic for source in plan.shares} | {*terms.inputs} | ({terms.to} if terms.to else set())
@@ -133,7 +134,7 @@ class Replay:
             self._require_unchanged(plan)
             lost = self._lost(plan)
             letters = Letters(archive, {name: partitions[name] for name in terms.inputs}, watch)
-            judge = judge_of(plan, letters, archive, self._those_before(plan), watch)
+            judge = known or judge_of(plan, letters, archive, self._those_before(plan), watch)
             run = Run(plan, letters, judge, progress, partitions, pulse, watch)
             finished = run.until_done()
         except (StartError, ConfigurationError) as problem:

@@ -113,7 +113,7 @@ def show(console: Console, text: RenderableType) -> None:
     """To the console; a table that is wider than a pipe's 80 columns is not cut there."""
     if not console.is_terminal:
         console.width = 200
-    console.print(text, soft_wrap=True)
+    console.print(text, soft_wrap=not console.is_terminal)
 
 
 def _scope(proposal: Proposal, order: Order) -> str:
