@@ -126,8 +126,9 @@ class FakePlans:
     def ids(self) -> Collection[str]:
         return [plan_id for plan_id in self._broker.groups if plan_id not in self._broker.hidden]
 
-    def read(self, plan_id: str) -> Mapping[TopicPartition, Position]:
-        return dict(self._broker.groups.get(plan_id, {}))
+    def read(self, plan_id: str, topics: Collection[str] | None = None) -> Mapping[TopicPartition, Position]:
+        group = self._broker.groups.get(plan_id, {})
+        return {source: position for source, position in group.items() if topics is None or source.topic in topics}
 
     def metadata_limit(self) -> int:
         return self._broker.limit

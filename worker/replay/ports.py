@@ -31,8 +31,8 @@ class Plans(Protocol):
     def ids(self) -> Collection[str]:
         """Of all that there are. Raises StartError."""
 
-    def read(self, plan_id: str) -> Mapping[TopicPartition, Position]:
-        """What has been committed under one; empty: nothing. Raises StartError."""
+    def read(self, plan_id: str, topics: Collection[str] | None = None) -> Mapping[TopicPartition, Position]:
+        """What has been committed under one for these topics (None: for any); empty: nothing. Raises StartError."""
 
     def metadata_limit(self) -> int:
         """Characters that go with a position at the most."""

@@ -1,6 +1,6 @@
 """A plan's progress as this process knows it, held against what is committed whenever the client connects anew."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from worker.core.replay_codec import encode
@@ -11,11 +11,14 @@ from worker.replay.ports import OpenProduction, Plans
 
 
 class Progress:
-    """Production under one plan. `is_new`: nothing may be committed under its id yet."""
+    """Production under one plan over these dead-letter topics. `is_new`: nothing may be committed under its id yet."""
 
-    def __init__(self, plans: Plans, open_production: OpenProduction, plan_id: str, *, is_new: bool) -> None:
+    def __init__(
+        self, plans: Plans, open_production: OpenProduction, plan_id: str, topics: Collection[str], *, is_new: bool
+    ) -> None:
         self._plans = plans
         self._id = plan_id
+        self._topics = topics
         self._believed: Mapping[TopicPartition, Position] | None = {} if is_new else None
         self._production = open_production(plan_id, self._check)
 
@@ -59,7 +62,7 @@ class Progress:
         self._production.close()
 
     def _check(self) -> None:
-        if self._believed is not None and dict(self._plans.read(self._id)) != self._believed:
+        if self._believed is not None and dict(self._plans.read(self._id, self._topics)) != self._believed:
             raise CommitFenced(f"plan {self._id} was moved on by another process")
 
 

@@ -2,7 +2,7 @@
 
 import re
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
@@ -66,9 +66,9 @@ class Replay:
         earlier, notes = [], []
         for plan_id in sorted(known):
             try:
-                earlier.append(self.plan(plan_id))
+                earlier.append(self.plan(plan_id, order.dead_letters))
             except ConfigurationError:
-                continue  # it has expired just now
+                continue  # it has expired just now, or is about other topics
             except StartError as problem:
                 notes.append(f"what an earlier plan has replayed is not known: {problem}")
         earlier.sort(key=lambda plan: plan.created_at)
@@ -82,7 +82,7 @@ class Replay:
         if not plan.letters:
             return Summary(plan, finished=True)
         require_room(plan, self._plans.metadata_limit())
-        with self._progress(plan.id, is_new=True) as progress:
+        with self._progress(plan, is_new=True) as progress:
             progress.note_down(plan)
             self._require_alone(progress, proposal)
             return self._go(plan, progress, watch, pulse or self._pulse, proposal.judge)
@@ -90,8 +90,7 @@ class Replay:
     def resume(self, plan_id: str, watch: Watch = _NOTHING, pulse: Pulse | None = None) -> Summary:
         """Go on with a plan; whoever else runs it is fenced. Raises ConfigurationError where there is none, StartError and
         ReplayInterrupted."""
-        self.plan(plan_id)
-        with self._progress(plan_id) as progress:
+        with self._progress(self.plan(plan_id)) as progress:
             plan = self.plan(plan_id)
             progress.believe(plan)
             if plan.abandoned:
@@ -102,17 +101,16 @@ class Replay:
 
     def abandon(self, plan_id: str) -> Plan:
         """Give a plan up: what it has not replayed is free for others. Raises as `resume`."""
-        self.plan(plan_id)
-        with self._progress(plan_id) as progress:
+        with self._progress(self.plan(plan_id)) as progress:
             plan = abandoned(self.plan(plan_id))
             progress.note_down(plan)
             return plan
 
-    def plan(self, plan_id: str) -> Plan:
-        """A confirmed plan and how far it is. Raises ConfigurationError and StartError."""
+    def plan(self, plan_id: str, topics: Collection[str] | None = None) -> Plan:
+        """A confirmed plan and how far it is; with `topics`, its part over these. Raises ConfigurationError and StartError."""
         if not _ID.fullmatch(plan_id):
             raise ConfigurationError(f"{plan_id!r} is no plan's id: want its eight hex digits")
-        positions = self._plans.read(plan_id)
+        positions = self._plans.read(plan_id, topics)
         if not positions:
             raise ConfigurationError(
                 f"there is no plan {plan_id}: it was never confirmed, its group has expired (offsets.retention.minutes of the "
@@ -164,7 +162,7 @@ class Replay:
     def _those_before(self, plan: Plan) -> list[Plan]:
         """The plans that had letters of this one. Raises StartError."""
         try:
-            return [self.plan(earlier) for earlier in plan.earlier]
+            return [self.plan(earlier, topics_of(plan)) for earlier in plan.earlier]
         except ConfigurationError as problem:
             raise StartError(f"what had been replayed before is not known any more ({problem}): --abandon it") from None
 
@@ -191,16 +189,23 @@ class Replay:
 
     def _shares_letters(self, other: str, plan: Plan) -> bool:
         try:
-            found = self.plan(other)
+            found = self.plan(other, topics_of(plan))
+        except ConfigurationError:
+            return False
         except WorkerError:
             return True
         return not found.abandoned and not plan.shares.keys().isdisjoint(found.shares)
 
     @contextmanager
-    def _progress(self, plan_id: str, *, is_new: bool = False) -> Iterator[Progress]:
-        progress = Progress(self._plans, self._open, plan_id, is_new=is_new)
+    def _progress(self, plan: Plan, *, is_new: bool = False) -> Iterator[Progress]:
+        progress = Progress(self._plans, self._open, plan.id, topics_of(plan), is_new=is_new)
         try:
             progress.connect()
             yield progress
         finally:
             progress.close()
+
+
+def topics_of(plan: Plan) -> list[str]:
+    """The dead-letter topics that a plan is about."""
+    return sorted({source.topic for source in plan.shares})
