@@ -2,6 +2,7 @@
 
 import json
 import signal
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 
 from tests.integration.dead_letters import events, failures, newer, to_replay, write
 from tests.integration.events import Event, Place, good
-from tests.integration.processes import WorkerProcess
+from tests.integration.processes import ROOT, WorkerProcess
 from tests.integration.readers import Found
 from tests.integration.setup import DIMENSIONS, Setup
 from tests.integration.waiting import until
@@ -179,3 +180,18 @@ def test_a_replayed_event_that_fails_again_keeps_its_origin_and_one_that_succeed
     process = replay(setup, "--yes", "--json")
     assert process.wait(60) == 0
     assert said(process)[0]["to_replay"] == 0, said(process)
+
+
+@pytest.mark.real_kafka
+def test_the_example_of_the_readme_replays(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, lines = (ROOT / "README.md").read_text().split("The same from Python:\n\n", 1)
+    example = textwrap.dedent(lines.split("\n\n", 1)[0])
+    filled(setup, 60)
+    for name, value in setup.environment(NOWHERE).items():
+        monkeypatch.setenv(name, value)
+    exec(compile(example, "README.md", "exec"), {})
+    timeouts = [record for record in replayed(setup) if int(record.header("number") or 0) % 6 == 0]
+    assert len(replayed(setup)) == len(timeouts) > 0
+    assert capsys.readouterr().out.endswith(f" {len(timeouts)}\n")

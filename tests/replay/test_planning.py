@@ -378,3 +378,14 @@ def test_a_target_that_cannot_be_is_refused(asked: Any) -> None:
     fail(made, b"a")
     with pytest.raises((ConfigurationError, StartError), match=r"--to dead|missing topics: nowhere"):
         made.replay().propose(asked)
+
+
+def test_a_proposal_is_run_once() -> None:
+    made = broker()
+    fail(made, b"a")
+    process = made.replay()
+    proposal = process.propose(order())
+    run(made, proposal)
+    with pytest.raises(StartError, match=r"--resume 00000001"):
+        process.run(proposal)
+    assert replayed(made).total() == 1

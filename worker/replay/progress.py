@@ -26,6 +26,8 @@ class Progress:
         """From here on no other process goes on with the plan. Raises StartError."""
         try:
             self._production.connect()
+        except CommitFenced as problem:
+            raise StartError(f"{problem}: go on with it by --resume {self._id}, unless that process does") from None
         except CommitError as problem:
             raise StartError(
                 f"{problem}: check the brokers, and the user's WRITE on transactional ids and READ on groups that begin with "

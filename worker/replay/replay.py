@@ -21,6 +21,8 @@ from worker.replay.survey import judge_of
 
 _ID: Final = re.compile(r"[0-9a-f]{8}")
 _NOTHING: Final = NoWatch()
+_LOOKS, _LOOK_SECONDS = 10, 0.3
+"""A group is listed soon after its first offsets are committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,12 @@ class Replay:
         """Two plans made at the same time do not know of each other: whoever sees the other's gives its own up. Raises
         StartError."""
         plan, ids = proposal.plan, frozenset(self._plans.ids())
-        if plan.id not in ids:
+        for _ in range(_LOOKS):
+            if plan.id in ids:
+                break
+            self._pulse.sleep(_LOOK_SECONDS)
+            ids = frozenset(self._plans.ids())
+        else:
             progress.note_down(abandoned(plan))
             raise StartError(
                 "replays keep their plans as consumer groups, and this user cannot see them: grant DESCRIBE on groups that begin "
