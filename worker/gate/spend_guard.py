@@ -29,7 +29,7 @@ CAUSE = "spend"
 """The key of the halt."""
 
 TOLD_EVERY = 300.0
-"""Seconds between two notices at least."""
+"""Seconds between two looks whether there is something to tell."""
 
 NOTABLE = 0.1
 """Change of a figure, as a fraction, that is worth another one."""
@@ -53,7 +53,7 @@ class SpendGuard:
         self._unknown = 0
         self._halted = False
         self._told: Spend | None = None
-        self._told_at = 0.0
+        self._tell_at = 0.0
 
     def may_post(self, record: Record) -> bool:
         """Whether one more job may be paid for; halts intake where not."""
@@ -150,11 +150,14 @@ class SpendGuard:
         return reached is None
 
     def _tell(self) -> None:
-        now, spend = self._clock.monotonic(), self.spend()
-        if self._told and (now < self._told_at + TOLD_EVERY or not notable(self._told, spend)):
+        now = self._clock.monotonic()
+        if self._told and now < self._tell_at:
             return
-        self._told, self._told_at = spend, now
-        self._observer.notice(spend)
+        spend = self.spend()
+        self._tell_at = now + TOLD_EVERY
+        if self._told is None or notable(self._told, spend):
+            self._told = spend
+            self._observer.notice(spend)
 
 
 def notable(before: Spend, after: Spend) -> bool:
