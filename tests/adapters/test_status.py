@@ -1,11 +1,13 @@
-"""The status port as HTTP."""
+"""The status port as HTTP, and what the log says of the same."""
 
+import io
 import json
 from dataclasses import asdict
 
 import aiohttp
 
 from worker.adapters.status import StatusServer
+from worker.adapters.telemetry import LogObserver, open_log
 from worker.commands.run import Probes
 from worker.notices import Spend
 
@@ -26,3 +28,13 @@ async def test_what_is_spent_is_json_with_null_for_what_is_not_known() -> None:
 
 def test_before_there_is_a_worker_nothing_is_known_of_what_is_spent() -> None:
     assert {name for name, figure in Probes().spend().items() if figure is not None} == {"unknown_costs"}
+
+
+def test_what_is_spent_is_a_log_line_without_what_is_not_known() -> None:
+    stream = io.StringIO()
+    notice = Spend(spent_this_hour=0.1234567, share=0.5, unknown_costs=3)
+    LogObserver(open_log("info", json_lines=True, stream=stream)).notice(notice)
+    line = json.loads(stream.getvalue())
+    del line["timestamp"]
+    told = {"spent_this_hour": 0.123457, "share": 0.5, "unknown_costs": 3}
+    assert line == {"event": "spend", "level": "info", **told}

@@ -117,7 +117,7 @@ class LogObserver:
 
     def _spend(self, notice: Spend) -> None:
         figures = {name: figure for name, figure in asdict(notice).items() if figure is not None}
-        self._log.info("spend", **{name: float(f"{figure:.7g}") for name, figure in figures.items()})
+        self._log.info("spend", **{name: round(figure, 6) for name, figure in figures.items()})
 
     def _ended(self, notice: Ended) -> None:
         dead = notice.kind is OutcomeKind.DEAD_LETTER

@@ -25,12 +25,19 @@ class DeadLettersSettings(Section):
         description="More than this share of the last outcomes as dead letters of one reason halts intake; records are then "
         "tried one at a time until it is over. 1: no limit.",
     )
-    window: int = Field(200, ge=10, le=100_000, description="Outcomes of this worker that the share is counted over.")
+    window: int = Field(
+        200,
+        ge=10,
+        le=100_000,
+        description="Outcomes of this worker that the share is counted over. Records in work count as if they were to end well: "
+        "it is longer by as many.",
+    )
     run: int = Field(
         50,
         ge=0,
         le=100_000,
-        description="So many dead letters of one reason in a row halt intake in the same way. 0: no limit.",
+        description="So many dead letters of one reason in a row, and as many more as records are in work, halt intake in the "
+        "same way. 0: no limit.",
     )
     blocked_text: BlockedText = Field(
         BlockedText.KEEP,
