@@ -15,7 +15,6 @@ from worker.core.pace import Pace
 from worker.core.partitions import Partitions
 from worker.core.polling import PollSchedule
 from worker.errors import WorkerError
-from worker.gate.first_look import look_at_api
 from worker.gate.gate import Gate
 from worker.gate.leasehold import Leasehold
 from worker.gate.outbox import Outbox
@@ -112,6 +111,7 @@ class Worker:
             Poll(ports.api, self._gate, self._guard, PollSchedule(), clock, observer, api.deadline, chance),
             Publish(ports.codec, settings.topics, dead, api.model, job, clock),
             self._commit,
+            self._gate,
             self._trials,
             attempts=api.attempts,
             supersede=guarantees.supersede,
@@ -207,12 +207,7 @@ class Worker:
 
     async def _start(self) -> None:
         await self._ports.sink.start()
-        await look_at_api(
-            self._ports.api,
-            self._gate,
-            self._ports.clock,
-            counts_outages=self._settings.guarantees.on_outage is OnOutage.DEAD_LETTER,
-        )
+        await self._gate.look()
         await self._ports.source.start(self._consume)
         self._started = True
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from worker.core.ledger import Follow, Start
 from worker.errors import MessageRefused, Rejected, Superseded
+from worker.gate.gate import Gate
 from worker.gate.trials import Trials
 from worker.model import EmbedRequest, Outcome, OutcomeKind, Reason, Record, TextEvent
 from worker.notices import CommitFailed, Ended
@@ -37,6 +38,7 @@ class Pipeline:
         poll: Poll,
         publish: Publish,
         commit: Commit,
+        gate: Gate,
         trials: Trials,
         *,
         attempts: int,
@@ -51,6 +53,7 @@ class Pipeline:
         self._poll = poll
         self._publish = publish
         self._commit = commit
+        self._gate = gate
         self._trials = trials
         self._attempts = attempts
         self._supersede = supersede
@@ -85,7 +88,7 @@ class Pipeline:
         except (Rejected, MessageRefused) as error:
             self._recall.survived(record)
             outcome = await self._dead_letter(record, as_rejected(error), event, request)
-        if known is not None:  # what an earlier owner's end has made of a record says nothing of what records meet now
+        if known is not None:  # else an earlier owner's end has decided, which says nothing of what records meet now
             self._trials.ended(record, outcome)
         self._observer.notice(Ended(record, outcome.kind, outcome.reason, self._clock.monotonic() - started))
 
@@ -102,14 +105,22 @@ class Pipeline:
             try:
                 job = known.job if isinstance(known, Follow) else await self._submit(record, request, known.attempt)
                 completed = await self._poll(record, job)
+                outcome = self._publish.vector(record, event, request, job, completed)
             except JobLostError as lost:
                 if lost.counted and lost.attempt >= self._attempts:
                     raise lost.rejection from None
                 known = Start(lost.attempt + lost.counted)
+            except Rejected as unusable:
+                if unusable.reason is not Reason.INVALID_RESULT:
+                    raise
+                if await self._gate.is_unusable(unusable.detail, (record.source, record.offset)):
+                    raise
+                known = Start(unusable.attempts)
             except Superseded:
                 return Outcome(OutcomeKind.SUPERSEDED, None)
             else:
-                return self._publish.vector(record, event, request, job, completed)
+                self._gate.usable()
+                return outcome
 
     async def _dead_letter(
         self, record: Record, rejected: Rejected, event: TextEvent | None, request: EmbedRequest | None

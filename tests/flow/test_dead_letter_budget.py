@@ -3,7 +3,6 @@
 import json
 from collections import deque
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -12,8 +11,6 @@ from worker.errors import Refused, Unanswered
 from worker.model import EmbedRequest, Outcome, OutcomeKind, Reason, Record, TopicPartition
 from worker.notices import Ended, Halted, Healed
 from worker.settings import Delivery
-
-FOUR: dict[str, Any] = {"WORKER_API__OUTPUT_DIMENSIONALITY": "4"}
 
 
 def produce(house: House, count: int, text: str = "text", key: str = "k") -> None:
@@ -25,19 +22,25 @@ def letters(house: House) -> int:
     return len(house.broker.records(DEAD))
 
 
-def wrong_length(house: House) -> None:
-    """What a deploy with another dimensionality looks like: each result is paid, and of no use."""
-    house.api.output = lambda request: [0.5] * 3
+class Policy:
+    """A content policy that blocks everything while it is in force. No single call shows whose fault that is."""
 
+    def __init__(self, house: House) -> None:
+        self.in_force = True
+        submit = house.api.submit
 
-def right_length(house: House) -> None:
-    house.api.output = None
+        async def submit_blocked(request: EmbedRequest) -> str:
+            if self.in_force:
+                house.api.failures[request.text] = deque(["Blocked by safety filters: prohibited content"])
+            return await submit(request)
+
+        house.api.submit = submit_blocked  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("delivery", Delivery)
 def test_a_run_of_one_reason_halts_intake_and_a_restart_is_no_way_around_it(delivery: Delivery) -> None:
     async def test(house: House) -> None:
-        wrong_length(house)
+        policy = Policy(house)
         produce(house, 2000)
         worker = house.start()
         await house.until(lambda: bool(house.observer.of(Halted)), 60.0)
@@ -45,9 +48,9 @@ def test_a_run_of_one_reason_halts_intake_and_a_restart_is_no_way_around_it(deli
         most = 10 + 2 * 20  # the run, as many as were in work beside it, and those
         assert 10 <= letters(house) <= most
         (reason,) = worker.not_ready()
-        assert "dead_letters: INVALID_RESULT " in reason
+        assert "dead_letters: CONTENT_BLOCKED " in reason
         assert " times in a row" in reason
-        assert "api.output_dimensionality" in reason
+        assert "look at what the producers send" in reason
         assert worker.not_live() == []
         await house.clock.sleep(3600.0)
         tried = 6 + 3600 // 300  # 5, 10, 20, ... s, then every 5 minutes
@@ -57,19 +60,19 @@ def test_a_run_of_one_reason_halts_intake_and_a_restart_is_no_way_around_it(deli
             await house.stop_one(worker)
             worker = house.start()
             await house.clock.sleep(10.0)
-            assert "dead_letters: INVALID_RESULT too often, said the worker" in worker.not_ready()[0]
+            assert "dead_letters: CONTENT_BLOCKED too often, said the worker" in worker.not_ready()[0]
         assert letters(house) <= before + 5 * 2
         await house.kill(worker)
         worker = house.start()
         await house.clock.sleep(20.0)
         assert "dead_letters" in worker.not_ready()[0]
-        right_length(house)
+        policy.in_force = False
         await house.until(lambda: house.lag() == 0, 900.0)
         assert worker.not_ready() == []
         assert set(copies(house).values()) == {1}
         assert house.ended == 2000
 
-    in_house(test, delivery=delivery, WORKER_DEAD_LETTERS__RUN="10", WORKER_LIMITS__IN_FLIGHT="20", **FOUR)
+    in_house(test, delivery=delivery, WORKER_DEAD_LETTERS__RUN="10", WORKER_LIMITS__IN_FLIGHT="20")
 
 
 def test_a_share_of_one_reason_halts_intake_where_no_run_would() -> None:
@@ -225,7 +228,7 @@ def test_an_older_record_of_the_key_of_a_tried_one_goes_on_with_it_and_no_other_
 
 def test_an_outage_while_records_are_tried_halts_and_heals_beside_it() -> None:
     async def test(house: House) -> None:
-        wrong_length(house)
+        policy = Policy(house)
         produce(house, 100)
         worker = house.start()
         await house.until(lambda: bool(house.observer.of(Halted)), 60.0)
@@ -233,11 +236,11 @@ def test_an_outage_while_records_are_tried_halts_and_heals_beside_it() -> None:
         await house.clock.sleep(1800.0)
         assert letters(house) < 40
         house.api.down = None
-        right_length(house)
+        policy.in_force = False
         await house.until(lambda: house.lag() == 0, 900.0)
         assert worker.not_ready() == []
 
-    in_house(test, WORKER_DEAD_LETTERS__RUN="10", WORKER_LIMITS__IN_FLIGHT="20", **FOUR)
+    in_house(test, WORKER_DEAD_LETTERS__RUN="10", WORKER_LIMITS__IN_FLIGHT="20")
 
 
 def test_a_refusal_of_everything_while_records_are_tried_heals_beside_it() -> None:
@@ -304,15 +307,15 @@ def test_limits_that_are_turned_off_halt_nothing() -> None:
 
 def test_a_stop_while_intake_is_halted_is_quick_and_leaves_everything_to_the_next_worker() -> None:
     async def test(house: House) -> None:
-        wrong_length(house)
+        policy = Policy(house)
         produce(house, 300)
         worker = house.start()
         await house.until(lambda: bool(house.observer.of(Halted)), 60.0)
         await house.clock.sleep(1.0)
         assert await house.stop_one(worker) < 3.0
-        right_length(house)
+        policy.in_force = False
         house.start()
         await house.until(lambda: house.lag() == 0, 120.0)
         assert set(copies(house).values()) == {1}
 
-    in_house(test, WORKER_DEAD_LETTERS__RUN="10", WORKER_LIMITS__IN_FLIGHT="100", **FOUR)
+    in_house(test, WORKER_DEAD_LETTERS__RUN="10", WORKER_LIMITS__IN_FLIGHT="100")

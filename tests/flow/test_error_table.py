@@ -112,7 +112,7 @@ def test_a_422_of_a_job_ends_its_event_by_what_the_text_says_and_is_not_billed(
 
 
 HALTS_OF_ALL_CALLS = [
-    (json_error(401, "API key is invalid"), "api_key", "renew SEGMIND_API_KEY"),
+    (json_error(401, "API key is invalid"), "api_key", "renew the file of SEGMIND_API_KEY_FILE"),
     (json_error(402, "Payment required"), "credits", "top up"),
     (json_error(406, "Insufficient credits"), "credits", "top up"),
     (json_error(406, "team spend limit reached"), "spend_limit", "raise it"),

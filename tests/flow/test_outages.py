@@ -14,6 +14,7 @@ from worker.core.halting import LONGEST_PROBE
 from worker.errors import ApiError, JobFailed, Refused, Unanswered
 from worker.model import EmbedRequest, Metrics
 from worker.notices import Halted, Healed, Throttled
+from worker.settings import Delivery
 
 HOUR = 3600.0
 WEEKEND = 62 * HOUR
@@ -339,7 +340,10 @@ def test_an_expired_key_costs_no_event_and_a_rotated_key_file_heals_it_without_a
         await house.clock.sleep(10 * HOUR)
         (reason,) = worker.not_ready()
         assert "api_key: the API refuses the key (HTTP 401: API key is invalid or expired)" in reason
-        assert "renew SEGMIND_API_KEY (or _FILE: no restart needed)" in reason
+        assert (
+            "renew the file of SEGMIND_API_KEY_FILE (intake resumes by itself), or set SEGMIND_API_KEY and restart"
+            in reason
+        )
         assert "SG_" not in reason
         calls = calls_of(house)
         await house.clock.sleep(10 * HOUR)
@@ -401,12 +405,54 @@ def test_a_wrong_dimensionality_that_jobs_fail_for_costs_no_event_and_no_money(e
         worker = house.start(WORKER_API__OUTPUT_DIMENSIONALITY="7")
         await house.clock.sleep(24 * HOUR)
         (reason,) = worker.not_ready()
-        assert "refusals: the API refuses different events alike" in reason
+        assert "failed_jobs: the jobs of different events fail alike" in reason
         assert not house.broker.records(DEAD)
         await house.stop()
         house.start(WORKER_API__OUTPUT_DIMENSIONALITY="768")
         await house.until(lambda: house.ended == events, 60.0)
         assert not house.broker.records(DEAD)
+
+    in_house(test)
+
+
+@pytest.mark.parametrize("events", [2, 15, 400])
+def test_a_wrong_dimensionality_that_results_have_costs_no_event_and_little_money(events: int) -> None:
+    async def test(house: House) -> None:
+        house.api.output = lambda request: [0.5] * (3072 if request.output_dimensionality == 7 else 768)
+        texts(house, count(), events)
+        worker = house.start(WORKER_API__OUTPUT_DIMENSIONALITY="7")
+        await house.clock.sleep(HOUR)
+        paid = len(house.api.jobs)
+        assert paid <= min(events, 256) + 20
+        await house.clock.sleep(23 * HOUR)
+        (reason,) = worker.not_ready()
+        assert "results: the results of different events are unusable alike, and paid" in reason
+        assert "correct api.model, api.task_type, api.output_dimensionality" in reason
+        assert len(house.api.jobs) <= paid + 24 * HOUR / LONGEST_PROBE * 1.5
+        assert not house.broker.records(DEAD)
+        await house.stop()
+        house.start(WORKER_API__OUTPUT_DIMENSIONALITY="768")
+        await house.until(lambda: house.ended == events, 120.0)
+        assert not house.broker.records(DEAD)
+
+    in_house(test)
+
+
+def test_results_that_are_unusable_for_a_day_heal_by_themselves_and_cost_no_event() -> None:
+    async def test(house: House) -> None:
+        names = count()
+        texts(house, names, 50)
+        worker = house.start()
+        await house.until(lambda: house.ended == 50)
+        house.api.output = lambda request: {"vector": "elsewhere"}
+        texts(house, names, 100)
+        await house.clock.sleep(24 * HOUR)
+        assert "results" in worker.not_ready()[0]
+        house.api.output = None
+        seconds = await house.until(lambda: house.ended == 150)
+        assert seconds <= LONGEST_PROBE + SLACK
+        assert not house.broker.records(DEAD)
+        assert worker.not_ready() == []
 
     in_house(test)
 
@@ -439,6 +485,26 @@ def test_the_first_event_of_all_ends_though_it_is_refused_and_nothing_else_comes
         assert worker.not_ready() == []
 
     in_house(test)
+
+
+@pytest.mark.parametrize(("overall", "per_partition"), [("1", "120"), ("256", "1")])
+def test_bad_events_at_the_head_of_a_topic_end_though_one_record_is_in_work_at_a_time(
+    overall: str, per_partition: str
+) -> None:
+    async def test(house: House) -> None:
+        house.api.refuse = lambda request: (
+            Refused(400, "the text is too long", is_json=True) if request.text == "bad" else None
+        )
+        for n in range(5):
+            house.produce("bad", key=f"bad {n}")
+        texts(house, count(), 5)
+        worker = house.start()
+        await house.until(lambda: house.ended == 10, 60.0)
+        assert house.reasons() == {"INVALID_REQUEST": 5}
+        assert worker.not_ready() == []
+
+    limits = {"WORKER_LIMITS__IN_FLIGHT": overall, "WORKER_LIMITS__IN_FLIGHT_PER_PARTITION": per_partition}
+    in_house(test, 1, Delivery.EXACTLY_ONCE, **limits)
 
 
 def test_readiness_says_since_when() -> None:

@@ -18,6 +18,11 @@ def may_start(partition: Partition, limits: LimitsSettings, record_limit: int) -
     return offsets.admits(head, limit) and offsets.span < limits.offset_span
 
 
+def may_help(partition: Partition, limits: LimitsSettings, stuck_limit: int) -> bool:
+    """The same where all records in work are stuck and another one may help: as many as the ledger holds of those."""
+    return may_start(partition, limits.model_copy(update={"in_flight_per_partition": stuck_limit}), stuck_limit)
+
+
 def pauses(
     partitions: Partitions, limits: LimitsSettings, held: int, *, is_open: bool
 ) -> tuple[Sequence[TopicPartition], Sequence[TopicPartition]]:

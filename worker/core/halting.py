@@ -20,12 +20,13 @@ LONGEST_PROBE = 300.0
 
 
 class HealedBy(StrEnum):
-    """What shows that a cause is gone. The first four are calls for one single event."""
+    """What shows that a cause is gone. The first five are of one single event."""
 
     SUBMIT = "submit"  # a submit is accepted
     POLL = "poll"  # a poll is answered: a poll met the cause
     CALL = "call"  # a submit or a poll, whichever waits
     RESULT = "result"  # a job brings its result
+    VECTOR = "vector"  # a result holds a usable vector
     CREDITS = "credits"  # the free credits call alone, as `Cause.asks` has it
     TIME = "time"  # the wall clock reaches `Cause.until`
     TRIAL = "trial"  # records that are tried end well: intake is shut, the gate is not

@@ -43,6 +43,7 @@ class Partition:
         self.exceeded = taken.ledger.exceeded
         self.spent = taken.ledger.spent
         self._costs: dict[int, Cost] = {}
+        self._priced: set[int] = set()  # the cost of their newest job is known
         self.offsets = restored(taken.ledger)
         self.marks: dict[int, Mark] = {
             entry.offset: entry.mark for entry in taken.ledger.entries if entry.mark != BLANK
@@ -101,16 +102,18 @@ class Partition:
             self.marks.pop(offset, None)
         else:
             self.marks[offset] = mark
+        self._priced.discard(offset)
         self.changed = True
 
     def cost(self, offset: int, cost: Cost) -> None:
         """A job of this record has cost so much; it is spent, for the ledger, once the record is finished."""
         before = self._costs.get(offset)
         self._costs[offset] = cost if before is None else Cost(cost.hour, before.nanos + cost.nanos)
+        self._priced.add(offset)
 
     def jobs_without_cost(self) -> Collection[int]:
         """The offsets whose job runs, or is being submitted."""
-        running = {offset for offset, mark in self.marks.items() if mark.request_id and offset not in self._costs}
+        running = {offset for offset, mark in self.marks.items() if mark.request_id and offset not in self._priced}
         return running | self.posting
 
     def spent_after(self, finished: Iterable[int]) -> Spent:
@@ -132,6 +135,7 @@ class Partition:
         for offset in offsets:
             self.marks.pop(offset, None)
             self._costs.pop(offset, None)
+            self._priced.discard(offset)
 
     def hand_over(self, now: float, *, crashed: bool) -> None:
         """The owner's last word: it has ended its work in order. A `crashed` worker says nothing of the kind, so that what has

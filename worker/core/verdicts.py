@@ -173,12 +173,14 @@ and 524 are not here: there the origin took the request and gave no answer."""
 
 _OTHER_SERVER = frozenset({*range(300, 400), 404, 405, 421, 511})
 _HEALS = "intake resumes by itself"
+RENEW_KEY = f"renew the file of SEGMIND_API_KEY_FILE ({_HEALS}), or set SEGMIND_API_KEY and restart"
+"""What to do about a key that is refused."""
 _CREDITS = _halt("credits", "the account is out of credits", f"top up; {_HEALS}", asks=Asks.BALANCE)
 _SPENT = _halt("spend_limit", "a spend limit of the account is reached", f"raise it; {_HEALS}")
 _KEY = _halt(
     "api_key",
     "the API refuses the key",
-    "renew SEGMIND_API_KEY (or _FILE: no restart needed)",
+    RENEW_KEY,
     polls_too=True,
     asks=Asks.ANSWER,
 )
@@ -187,7 +189,9 @@ _HEADER = _halt(
     "content_type", "a fixed header of ours was refused", f"look for a proxy that changes headers; {_HEALS}"
 )
 _OTHER_406 = _halt("not_acceptable", "the API takes no requests", f"look at the account's state at Segmind; {_HEALS}")
-_MODEL = _halt("model", "the API knows no such model", "correct api.model and restart")
+_MODEL = _halt(
+    "model", "the API knows no such model", f"correct api.model and restart; if it was Segmind's fault, {_HEALS}"
+)
 _RETIRED = _halt("retired", "the model is retired", "set api.model to another one and restart")
 _PROXY = _halt("proxy", "the proxy wants a login", "correct api.proxy and restart", polls_too=True, asks=Asks.ANSWER)
 _URL = _halt("url", "this is not the API", "set api.base_url to the API's own origin and restart", polls_too=True)

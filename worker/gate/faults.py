@@ -5,15 +5,16 @@ import contextlib
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 
-from worker.core.blame import Blame, Whose
+from worker.core.blame import Blame, Matter, Whose
 from worker.core.breaker import Fault
 from worker.core.endings import Call, Reject, Retry, Step
 from worker.core.halting import Cause
 from worker.core.outage import KEY as OUTAGE
 from worker.core.outage import Outage, is_failure
+from worker.core.refusals import signature
 from worker.errors import WorkerError
 from worker.gate.inquiry import Inquiry
-from worker.model import Completed
+from worker.model import Completed, Reason
 from worker.ports import Clock
 
 
@@ -49,16 +50,41 @@ class Faults:
         if is_failure(error):
             return await self._after_failure(call, verdict, event, probe=probe)
         self.answered(call, event)
-        return await self._after_refusal(call, verdict, event, probe=probe) if verdict.suspect else verdict
+        if not verdict.suspect:
+            return verdict
+        matter = Matter.SUBMIT if call is Call.SUBMIT else Matter.JOB
+        if await self._is_its_own(matter, verdict, event, probe=probe):
+            return verdict
+        if matter is Matter.SUBMIT:
+            return None
+        # a job that FAILED costs nothing: it is made anew
+        return Retry(Step.RESUBMIT, counted=False, reason=verdict.reason, detail=verdict.detail, http_status=422)
+
+    async def is_unusable(self, detail: str, event: Hashable) -> bool:
+        """A result holds no usable vector, as `detail` says; returns whether that is its event's fault. If not, the job is to be
+        made anew, which is paid."""
+        verdict = Reject(
+            Reason.INVALID_RESULT,
+            detail,
+            retryable=False,
+            http_status=None,
+            suspect=True,
+            signature=signature(None, detail),
+        )
+        return await self._is_its_own(Matter.RESULT, verdict, event, probe=True)
+
+    def usable(self) -> None:
+        """A result holds a usable vector."""
+        self._show(Matter.RESULT)
+        self._heal(Matter.RESULT)
 
     def succeeded(self, call: Call, event: Hashable, answer: object) -> None:
         """A call brought what was asked for."""
         self.answered(call, event)
-        if self._blame.succeeded(call, answer):
-            for waiter in self._open:
-                if not waiter.done():
-                    waiter.set_result(None)
+        if call is Call.SUBMIT:
+            self._show(Matter.SUBMIT)
         if isinstance(answer, Completed):
+            self._show(Matter.JOB)
             self._inquiry.account.billed(answer.metrics)
 
     def answered(self, call: Call, event: Hashable) -> None:
@@ -116,39 +142,41 @@ class Faults:
         alone = self._outage.fails_alone(call, event, self._clock.monotonic())
         return Fault.EVENT if is_up and alone else Fault.API
 
-    async def _after_refusal(
-        self, call: Call, verdict: Retry | Reject, event: Hashable, *, probe: bool
-    ) -> Retry | Reject | None:
-        """The event was refused for what may be the configuration's fault. Where it is not the event's, a submit is repeated, and
-        a job that FAILED, which costs nothing, is made anew without using up an attempt."""
-        whose = self._blame.refused(call, verdict, event)
+    async def _is_its_own(self, matter: Matter, verdict: Retry | Reject, event: Hashable, *, probe: bool) -> bool:
+        """Whether it is the event's own fault that it was refused. Waits until something shows it; halts where it is the
+        configuration's."""
+        whose = self._blame.refused(matter, verdict, event)
         if whose is Whose.OPEN:
-            whose = await self._wait_for_others(call, verdict, event)
-        if whose is Whose.EVENT:
-            return verdict
+            whose = await self._wait_for_others(matter, verdict, event)
         if whose is Whose.CONFIGURATION:
-            self._halt(self._blame.cause(call, verdict))
-            if probe or call is not Call.SUBMIT:
+            self._halt(self._blame.cause(matter, verdict))
+            if probe or matter is not Matter.SUBMIT:
                 self._look_further(None)
-        if call is Call.SUBMIT:
-            return None
-        return Retry(Step.RESUBMIT, counted=False, reason=verdict.reason, detail=verdict.detail, http_status=422)
+        return whose is Whose.EVENT
 
-    async def _wait_for_others(self, call: Call, verdict: Retry | Reject, event: Hashable) -> Whose:
+    async def _wait_for_others(self, matter: Matter, verdict: Retry | Reject, event: Hashable) -> Whose:
         """Until others show whose fault it is, or patience is over. OPEN: it is to be tried once more."""
-        refused_at, before = self._clock.monotonic(), self._blame.successes(call)
-        while self._blame.successes(call) == before:
-            left = refused_at + self._blame.patience(call, verdict, event) - self._clock.monotonic()
+        refused_at, before = self._clock.monotonic(), self._blame.successes(matter)
+        while self._blame.successes(matter) == before:
+            left = refused_at + self._blame.patience(matter, verdict, event) - self._clock.monotonic()
             if left <= 0.0:
-                return self._blame.after_patience(call, verdict, event)
-            await self._hear(left)
-        return self._blame.after_success(call, event)
+                return self._blame.after_patience(matter, verdict, event)
+            await self._hear(left, look_further=isinstance(verdict, Reject))
+        return self._blame.after_success(matter, event)
 
-    async def _hear(self, seconds: float) -> None:
-        """Return when something has succeeded, or after so many seconds."""
+    def _show(self, matter: Matter) -> None:
+        """Something has succeeded, which can show whose fault it is that others were refused."""
+        self._blame.succeeded(matter)
+        for waiter in self._open:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _hear(self, seconds: float, *, look_further: bool) -> None:
+        """Return when something has succeeded, or after so many seconds. `look_further`: it is sure that no job runs."""
         heard = asyncio.get_running_loop().create_future()
         self._open.add(heard)
-        self._look_further(len(self._open))
+        if look_further:
+            self._look_further(len(self._open))
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):

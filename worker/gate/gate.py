@@ -55,7 +55,7 @@ class Gate:
         self._halting = Halting()
         self._polls = WaitingLine()
         self._submits = WaitingLine()
-        self._inquiry = Inquiry(api, clock)
+        self._inquiry = Inquiry(api, clock, counts_outages=counts_outages)
         self._faults = Faults(
             self._inquiry, self.halt, self.heal, self._look_further, clock, counts_outages=counts_outages
         )
@@ -82,6 +82,12 @@ class Gate:
         """This worker's share of the account's limit, 0 to 1."""
         self.pace.set_share(self._clock.monotonic(), share)
         self._changed.set()
+
+    async def look(self) -> None:
+        """To be called at the start: without a usable API the worker starts all the same, halted and healing by itself."""
+        cause = await self._inquiry.problem()
+        if cause:
+            self.halt(cause)
 
     def halt(self, cause: Cause) -> None:
         """Stop intake until the cause is gone, as it says itself."""
@@ -145,6 +151,15 @@ class Gate:
                 self._probe_ended(probe=probe)
                 self._succeeded(call, answer, event, started)
                 return answer
+
+    async def is_unusable(self, detail: str, event: Hashable) -> bool:
+        """A result holds no usable vector, as `detail` says: is that its event's own fault? Waits until something shows it. If
+        not, its job is to be made anew."""
+        return await self._faults.is_unusable(detail, event)
+
+    def usable(self) -> None:
+        """A result holds a usable vector."""
+        self._faults.usable()
 
     async def run(self) -> None:
         """Let waiting calls in as pace and probes allow; never returns."""
