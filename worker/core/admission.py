@@ -1,6 +1,7 @@
 """Which records may be taken up, and which partitions are fetched: as many as the limits allow, and no others."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from worker.core.partitions import Partition, Partitions
 from worker.model import TopicPartition
@@ -18,9 +19,22 @@ def may_start(partition: Partition, limits: LimitsSettings, record_limit: int) -
     return offsets.admits(head, limit) and offsets.span < limits.offset_span
 
 
-def may_help(partition: Partition, limits: LimitsSettings, stuck_limit: int) -> bool:
-    """The same where all records in work are stuck and another one may help: as many as the ledger holds of those."""
-    return may_start(partition, limits.model_copy(update={"in_flight_per_partition": stuck_limit}), stuck_limit)
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Records in work that have failed or been refused, and of which it is not known whose fault that is: how many (None: all
+    that are in work). `jobless`: it is sure that no job of theirs runs."""
+
+    records: int | None
+    jobless: bool
+
+
+def may_help(partition: Partition, partitions: Partitions, limits: LimitsSettings, stuck: Stuck) -> bool:
+    """Whether the next record of the partition may be taken up where all in work are stuck: the limit of its partition holds
+    unless those have no job, what its ledger holds in any case."""
+    if not stuck.jobless:
+        return may_start(partition, limits, partitions.record_limit)
+    wider = limits.model_copy(update={"in_flight_per_partition": partitions.stuck_limit})
+    return may_start(partition, wider, partitions.stuck_limit)
 
 
 def pauses(

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 
+from worker.core.admission import Stuck
 from worker.core.blame import Blame, Matter, Whose
 from worker.core.breaker import Fault
 from worker.core.endings import Call, Reject, Retry, Step
@@ -20,15 +21,15 @@ from worker.ports import Clock
 
 class Faults:
     """`halt` is told the causes that come to stand, `heal` the keys of those that are gone; `look_further` that another event may
-    show whose fault it is, where so many records in work cannot (None: none can). `counts_outages`: attempts and time are used up
-    in outages, too, and none halts."""
+    show whose fault it is, where all in work are stuck. `counts_outages`: attempts and time are used up in outages, too, and none
+    halts."""
 
     def __init__(
         self,
         inquiry: Inquiry,
         halt: Callable[[Cause], None],
         heal: Callable[[str], None],
-        look_further: Callable[[int | None], None],
+        look_further: Callable[[Stuck], None],
         clock: Clock,
         *,
         counts_outages: bool,
@@ -130,7 +131,7 @@ class Faults:
         if self._outage.cause:
             self._halt(self._outage.cause)
         if call is Call.SUBMIT and (probe or fault is Fault.PERHAPS):
-            self._look_further(None if probe else 1)
+            self._look_further(Stuck(None if probe else 1, jobless=False))
         if fault is Fault.PERHAPS:
             fault = await self._of_one_that_fails_alone(call, event)
         return verdict if fault is Fault.EVENT else replace(verdict, counted=False, excused=True)
@@ -151,7 +152,7 @@ class Faults:
         if whose is Whose.CONFIGURATION:
             self._halt(self._blame.cause(matter, verdict))
             if probe or matter is not Matter.SUBMIT:
-                self._look_further(None)
+                self._look_further(Stuck(None, jobless=True))
         return whose is Whose.EVENT
 
     async def _wait_for_others(self, matter: Matter, verdict: Retry | Reject, event: Hashable) -> Whose:
@@ -176,7 +177,7 @@ class Faults:
         heard = asyncio.get_running_loop().create_future()
         self._open.add(heard)
         if look_further:
-            self._look_further(len(self._open))
+            self._look_further(Stuck(len(self._open), jobless=True))
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from worker.core.admission import Stuck
 from worker.core.endings import Call, Crash, Halt, Reject, Retry
 from worker.core.halting import Asks, Cause, Halting, HealedBy, Standing
 from worker.core.outage import is_failure
@@ -65,7 +66,7 @@ class Gate:
         )
         self._changed = asyncio.Event()
         self.when_healed: Callable[[], None] = lambda: None
-        self.when_stuck: Callable[[int | None], None] = lambda _stuck: None
+        self.when_stuck: Callable[[Stuck], None] = lambda _stuck: None
 
     @property
     def halted(self) -> str | None:
@@ -230,7 +231,7 @@ class Gate:
         if halted and disproved(halted.cause, call, answer):
             self.heal(halted.cause.key)
 
-    def _look_further(self, stuck: int | None) -> None:
+    def _look_further(self, stuck: Stuck) -> None:
         self.when_stuck(stuck)
 
 

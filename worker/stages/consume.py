@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-from worker.core.admission import may_help, may_start, pauses
+from worker.core.admission import Stuck, may_help, may_start, pauses
 from worker.core.partitions import Partition, Partitions
 from worker.gate.gate import Gate
 from worker.gate.in_work import InWork
@@ -139,17 +139,15 @@ class Consume:
         """Take up what there is room for now. To be called when the gate has halted or healed."""
         self._take_up()
 
-    def admit_another(self, stuck: int | None = None) -> None:
-        """Take up one more record beyond the limits of records in work, where all of those (if they are not more than `stuck`;
-        None: all) have failed or been refused: another one may show that it is their own fault. Of those that wait to be tried
-        one is."""
-        if stuck is not None and len(self._in_work) - self._trials.waiting > stuck:
+    def admit_another(self, stuck: Stuck) -> None:
+        """Take up one more record beyond the limit of records in work, where all of those are stuck: it may show that that is
+        their own fault. Of those that wait to be tried one is."""
+        if stuck.records is not None and len(self._in_work) - self._trials.waiting > stuck.records:
             return
         if self._trials.take_waiting():
             return
-        limit = self._partitions.stuck_limit
-        ready = [one for one in self._partitions.values() if self._open and may_help(one, self._limits, limit)]
-        if ready and not self._in_work.one_works_alone:
+        ready = [one for one in self._partitions.values() if may_help(one, self._partitions, self._limits, stuck)]
+        if self._open and ready and not self._in_work.one_works_alone:
             partition = min(ready, key=lambda partition: partition.in_flight)
             self._start(partition, partition.backlog.popleft())
 
