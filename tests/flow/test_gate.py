@@ -262,6 +262,26 @@ def test_polls_go_on_while_only_submits_fail_and_a_poll_that_fails_too_stops_the
     at_the_gate(test)
 
 
+def test_an_outage_met_by_polls_waits_a_minute_for_a_poll_before_it_tries_a_submit_that_is_paid() -> None:
+    async def test(bench: Bench) -> None:
+        jobs = [await bench.submit(f"{n}") for n in range(2)]
+        bench.api.polls_down = lambda: Refused(500, "oops", is_json=True)
+        for n in range(RUN):
+            with pytest.raises(CallFailedError):
+                await bench.status(jobs[n % 2])
+        assert bench.gate.halted
+        submit = asyncio.create_task(bench.submit("new"))
+        await bench.clock.sleep(60.0)
+        assert not submit.done()
+        await asyncio.wait_for(submit, 10.0)
+        assert bench.gate.halted, "only a poll shows that polls are answered"
+        bench.api.polls_down = None
+        await asyncio.wait_for(bench.status(jobs[0]), 301.0)
+        assert bench.gate.halted is None
+
+    at_the_gate(test)
+
+
 def test_half_open_lets_one_call_in_at_a_time() -> None:
     async def test(bench: Bench) -> None:
         bench.api.refuse = lambda request: Refused(500, "inference is down", is_json=True)

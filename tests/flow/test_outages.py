@@ -2,6 +2,7 @@
 for it, nothing is lost, and it goes on by itself within the longest interval between two probes."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 
 import pytest
@@ -155,6 +156,31 @@ def test_an_outage_with_a_single_record_in_work_costs_no_event(trouble: Callable
         await house.until(lambda: worker.not_ready() == [], 1.0)
 
     in_house(test)
+
+
+def test_polls_that_time_out_use_up_nothing_of_a_jobs_time() -> None:
+    async def test(house: House) -> None:
+        house.api.latency = 200.0
+        house.produce("only", key="only")
+        house.start()
+        await house.until(lambda: len(house.api.jobs) == 1)
+        slow = [True]
+        calls = {name: getattr(house.api, name) for name in ("status", "result", "credits")}
+
+        async def after_half_a_minute(name: str, *arguments: str) -> object:
+            if slow[0]:
+                await house.clock.sleep(30.0)
+                raise no_answer_in_time()
+            return await calls[name](*arguments)
+
+        for name in calls:
+            setattr(house.api, name, partial(after_half_a_minute, name))
+        await house.clock.sleep(190.0)
+        slow[0] = False
+        await house.until(lambda: house.ended == 1, LONGEST_PROBE + SLACK)
+        assert not house.broker.records(DEAD)
+
+    in_house(test, WORKER_API__DEADLINE="60")
 
 
 def test_an_outage_of_the_inference_only_costs_no_event_with_one_record_in_work_at_a_time() -> None:
