@@ -59,6 +59,19 @@ def test_a_success_decides_on_the_only_one_that_was_refused_and_has_several_trie
     assert blame.after_success(Matter.SUBMIT, "one") is Whose.OPEN
 
 
+def test_an_unusable_result_is_tried_again_only_where_intake_was_halted_for_it_as_that_is_paid() -> None:
+    blame = Blame()
+    for event in range(2):
+        blame.refused(Matter.RESULT, REFUSED, event)
+    blame.succeeded(Matter.RESULT)
+    assert blame.after_success(Matter.RESULT, 0) is Whose.EVENT
+    for event in range(LIMIT):
+        blame.refused(Matter.RESULT, REFUSED, f"later {event}")
+    blame.succeeded(Matter.RESULT)
+    blame.succeeded(Matter.RESULT)
+    assert blame.after_success(Matter.RESULT, "later 0") is Whose.OPEN
+
+
 def test_alone_an_event_is_at_fault_after_a_while_and_sooner_where_others_have_succeeded_before() -> None:
     blame = Blame()
     refused(blame, "bad")

@@ -314,6 +314,20 @@ def test_an_output_without_a_vector_is_an_invalid_result_and_is_not_paid_again()
     in_house(test)
 
 
+def test_several_unusable_outputs_among_good_ones_are_not_paid_again() -> None:
+    async def test(house: House) -> None:
+        house.api.output = lambda request: [] if request.text.startswith("odd") else [0.5]
+        for n in range(60):
+            house.produce(f"odd {n}" if n % 4 == 0 else f"good {n}", key=f"{n}")
+        worker = house.start()
+        await house.until(lambda: house.ended == 60, 10.0)
+        assert house.reasons() == {"INVALID_RESULT": 15}
+        assert set(house.api.posts.values()) == {1}
+        assert worker.not_ready() == []
+
+    in_house(test)
+
+
 def test_a_submit_of_unknown_fate_is_one_where_the_setting_says_so() -> None:
     async def test(house: House) -> None:
         house.api.refuse = lambda request: Unanswered("reset", sent=True) if request.text == "odd" else None

@@ -19,7 +19,7 @@ from worker.core.halting import Cause, HealedBy
 from worker.core.refusals import LIMIT, RefusalRun
 from worker.core.verdicts import shortened
 
-MOMENT, WHILE, LONG = 2.0, 60.0, 600.0
+MOMENT, WHILE, LONG = 2.0, 60.0, 300.0
 """Seconds for which it is open: for one alone once the configuration has proved itself, before it has, and for several at once
 once it has."""
 
@@ -71,7 +71,9 @@ class Blame:
 
     def after_success(self, matter: Matter, event: Hashable) -> Whose:
         """Something has succeeded meanwhile. OPEN: it is to be tried once more."""
-        return Whose.EVENT if self._runs[matter].was_alone(event) else Whose.OPEN
+        run = self._runs[matter]
+        paid_for_nothing = matter is Matter.RESULT and not run.was_blamed  # to try again is paid, too
+        return Whose.EVENT if paid_for_nothing or run.was_alone(event) else Whose.OPEN
 
     def after_patience(self, matter: Matter, verdict: Retry | Reject, event: Hashable) -> Whose:
         """Nothing has."""

@@ -47,6 +47,7 @@ class RefusalRun:
         self._refused_at: OrderedDict[Hashable, int] = OrderedDict()
         self.successes = 0
         self.is_blamed = False  # the configuration, for this run
+        self.was_blamed = False  # for the last one
 
     def refused(self, event: Hashable, signature: str) -> int:
         """Returns the length of the run that this refusal belongs to: how many different events it has, counted up to
@@ -77,8 +78,8 @@ class RefusalRun:
     def succeeded(self) -> None:
         """The run is over: the configuration works for somebody."""
         self.successes += 1
-        self.is_blamed = False
         if self._events:
-            self._last_run = frozenset(self._events)
+            self._last_run, self.was_blamed = frozenset(self._events), self.is_blamed
+        self.is_blamed = False
         self._signature = None
         self._events.clear()
