@@ -8,8 +8,8 @@ from worker.core.lease import Lease
 from worker.core.ledger import BLANK, intended, submitted
 from worker.core.partitions import Partition
 from worker.gate.leasehold import Leasehold
+from worker.gate.leaving import Leaving
 from worker.model import Job, Record
-from worker.stages.consume import Consume
 from worker.stages.submit import Submit, Try
 
 BUGS: Bugs = {}
@@ -74,7 +74,7 @@ def intent_not_withdrawn() -> Sequence[Patch]:
 def handed_over_with_posts_in_flight() -> Sequence[Patch]:
     """Rule 7: nobody waits for the answers of POSTs before a partition is given back."""
 
-    async def _settle(self: Consume, *given: Any) -> None:
+    async def settle(self: Leaving, *given: Any) -> None:
         return None
 
-    return [Patch(Consume, "_settle", _settle)]
+    return [Patch(Leaving, "settle", settle)]
