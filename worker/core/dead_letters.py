@@ -14,11 +14,14 @@ PREFIX: Final = "dlq."
 ORIGIN: Final = "dlq.origin"
 """Header of a replayed record, and of the dead letter it may become again: where its event stood first."""
 
+_REPLAYS: Final = "dlq.replays"
+_PREFIX_LENGTH: Final = len(PREFIX)
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _WORD: Final = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _HEX: Final = re.compile(r"(?:[0-9a-f]{2}){1,64}")
 _MOST_PARTITION, _MOST_OFFSET, _MOST_COUNT = 2**31 - 1, 2**63 - 1, 999_999_999
+_RETRYABLE: Final = {"true": True, "false": False}
 _LONGEST_DETAIL: Final = 1024
 """Characters: the worker writes no more bytes than that."""
 _LONGEST_NAME: Final = 128
@@ -77,7 +80,7 @@ class Letter:
 
 def letter_in(record: Record) -> Letter | None:
     """The dead letter that the record is; None: it is none. Never raises."""
-    said = {name: value for name, value in record.headers if value is not None and name.startswith(PREFIX)}
+    said = {name[_PREFIX_LENGTH:]: value for name, value in record.headers if value and name.startswith(PREFIX)}
     reason, topic = _text(said, "reason"), _text(said, "topic")
     partition, offset = _number(said, "partition", _MOST_PARTITION), _number(said, "offset", _MOST_OFFSET)
     if not _WORD.fullmatch(reason) or not _is_topic(topic) or partition is None or offset is None:
@@ -95,7 +98,7 @@ def letter_in(record: Record) -> Letter | None:
         value=_value_state(record, _text(said, "value")),
         replays=_number(said, "replays", _MOST_COUNT) or 0,
         detail=_text(said, "detail", _LONGEST_DETAIL),
-        retryable={"true": True, "false": False}.get(_text(said, "retryable")),
+        retryable=_RETRYABLE.get(_text(said, "retryable")),
         timestamp_ms=-1 if timestamp is None else round(timestamp * 1000),
         request_id=request_id if is_request_id(request_id) else None,
         submitted_at=_time(said, "submitted_at"),
@@ -126,7 +129,8 @@ def event_of(record: Record) -> Event:
 
 def replays_of(headers: Headers) -> int:
     """How often a record says that it has been replayed."""
-    return _number({name: value for name, value in headers if value is not None}, "replays", _MOST_COUNT) or 0
+    values = [value for name, value in headers if name == _REPLAYS and value]
+    return _decimal(values[-1][:32].decode("utf-8", "replace"), _MOST_COUNT) or 0 if values else 0
 
 
 def _older(origin: Event | None, own: Event) -> Event:
@@ -137,8 +141,10 @@ def _older(origin: Event | None, own: Event) -> Event:
 
 def _value_state(record: Record, said: str) -> ValueState:
     """A letter without a value holds no original, whatever it says: tombstones do not fail, and older workers did not say."""
-    if said in {ValueState.OMITTED, ValueState.REDACTED}:
-        return ValueState(said)
+    if said == "redacted":
+        return ValueState.REDACTED
+    if said == "omitted":
+        return ValueState.OMITTED
     return ValueState.OMITTED if record.value is None else ValueState.KEPT
 
 
@@ -152,7 +158,12 @@ def _if(form: re.Pattern[str], text: str) -> str | None:
 
 def _text(said: dict[str, bytes], name: str, most: int = 512) -> str:
     """The start of a header's text, `most` characters at the most."""
-    return said.get(PREFIX + name, b"")[: 4 * most].decode("utf-8", "replace")[:most]
+    value = said.get(name)
+    if value is None:
+        return ""
+    return (
+        value.decode("utf-8", "replace") if len(value) <= most else value[: 4 * most].decode("utf-8", "replace")[:most]
+    )
 
 
 def _number(said: dict[str, bytes], name: str, most: int) -> int | None:
@@ -168,6 +179,8 @@ def _decimal(text: str, most: int) -> int | None:
 
 def _time(said: dict[str, bytes], name: str) -> float | None:
     """Seconds since the epoch; a time without a zone is none."""
+    if name not in said:
+        return None
     try:
         time = datetime.fromisoformat(_text(said, name, 64))
         return time.timestamp() if time.tzinfo is not None else None
