@@ -69,7 +69,8 @@ def test_a_dead_letter_is_the_input_untouched_with_the_failure_in_headers() -> N
     async def test(house: House) -> None:
         value = b'{"text": "bad"}'
         house.api.failures["bad"] = deque(["Blocked by safety filters: prohibited content"])
-        headers = (("traceparent", b"00-abc-def-01"), ("dlq.reason", b"OLD"), ("dlq.replays", b"2"), ("empty", None))
+        replayed = (("dlq.replays", b"2"), ("dlq.origin", b"texts:3:7"))
+        headers = (("traceparent", b"00-abc-def-01"), ("dlq.reason", b"OLD"), *replayed, ("empty", None))
         record = house.broker.publish(INPUT, b"key", value, headers)
         house.start()
         await house.until(lambda: house.ended == 1)
@@ -81,7 +82,7 @@ def test_a_dead_letter_is_the_input_untouched_with_the_failure_in_headers() -> N
         assert said["dlq.retryable"] == "false"
         assert said["dlq.request_id"] == "job-0"
         assert said["dlq.attempts"] == "1"
-        assert said["dlq.replays"] == "2"
+        assert (said["dlq.replays"], said["dlq.origin"]) == ("2", "texts:3:7")
         assert (said["dlq.topic"], said["dlq.partition"], said["dlq.offset"]) == (
             INPUT,
             str(record.source.partition),

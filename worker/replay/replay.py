@@ -131,9 +131,11 @@ class Replay:
         try:
             names = {source.topic for source in plan.shares} | {*terms.inputs} | ({terms.to} if terms.to else set())
             partitions = archive.partition_counts(sorted(names))
-            self._require_unchanged(plan)
+            self._require_same_topics(plan)
             lost = self._lost(plan)
             letters = Letters(archive, {name: partitions[name] for name in terms.inputs}, watch)
+            if known is None:
+                self._require_input(plan)
             judge = known or judge_of(plan, letters, archive, self._those_before(plan), watch)
             run = Run(plan, letters, judge, progress, partitions, pulse, watch)
             finished = run.until_done()
@@ -143,30 +145,37 @@ class Replay:
             ) from None
         return Summary(run.plan, finished, lost)
 
-    def _require_unchanged(self, plan: Plan) -> None:
-        """What the plan was decided by must still be there. Raises StartError."""
+    def _require_same_topics(self, plan: Plan) -> None:
+        """Offsets of a topic made anew are those of other records. Raises ReplayInterrupted."""
         found = self._archive.fingerprints(sorted(plan.topics))
         anew = [name for name, mark in sorted(plan.topics.items()) if found[name] != mark]
         if anew:
-            raise StartError(
-                f"topic {anew[0]} was made anew since plan {plan.id} was made: --abandon it, and plan anew"
+            raise ReplayInterrupted(
+                f"topic {anew[0]} was made anew since plan {plan.id} was made: give it up (replay --abandon {plan.id}) and plan "
+                "anew"
             )
+
+    def _require_input(self, plan: Plan) -> None:
+        """What is superseded must still be seen to be. Raises ReplayInterrupted."""
         if Fate.SUPERSEDED in plan.terms.force:
             return
         bounds = self._archive.bounds(sorted(plan.ranges))
         for source, (begin, end) in plan.ranges.items():
             if begin < min(bounds[source][0], end):
-                raise StartError(
+                raise ReplayInterrupted(
                     f"retention has deleted records of {source} by which plan {plan.id} tells which letters are superseded: "
-                    "--abandon it, and plan anew; what it has replayed is known"
+                    f"give it up (replay --abandon {plan.id}) and plan anew; what it has replayed is known"
                 )
 
     def _those_before(self, plan: Plan) -> list[Plan]:
-        """The plans that had letters of this one. Raises StartError."""
+        """The plans that had letters of this one. Raises ReplayInterrupted."""
         try:
             return [self.plan(earlier, topics_of(plan)) for earlier in plan.earlier]
         except ConfigurationError as problem:
-            raise StartError(f"what had been replayed before is not known any more ({problem}): --abandon it") from None
+            raise ReplayInterrupted(
+                f"what had been replayed before is not known any more ({problem}): give the plan up (replay --abandon "
+                f"{plan.id}) and plan anew"
+            ) from None
 
     def _lost(self, plan: Plan) -> int:
         bounds = self._archive.bounds(sorted(plan.shares))
