@@ -11,7 +11,7 @@ process after a crash.
 from worker.core.letter_filter import LetterFilter, Place
 from worker.core.replay_plan import FORCIBLE, Fate, Plan, Terms
 from worker.errors import ReplayInterrupted
-from worker.replay.opening import dead_letter_topics, open_replay, order_of
+from worker.replay.opening import cost_of_a_call, dead_letter_topics, open_replay, order_of
 from worker.replay.planning import Order
 from worker.replay.ports import NoWatch, Watch
 from worker.replay.proposal import Proposal
@@ -33,6 +33,7 @@ __all__ = [
     "Summary",
     "Terms",
     "Watch",
+    "cost_of_a_call",
     "dead_letter_topics",
     "open_replay",
     "order_of",

@@ -23,7 +23,7 @@ from worker.commands.opening import no_log
 from worker.commands.replay.stage import Consent, Stage
 from worker.core.replay_plan import FORCIBLE, MAX_REPLAYS
 from worker.errors import ConfigurationError
-from worker.replay import Order, Terms, open_replay
+from worker.replay import Order, Terms, cost_of_a_call, open_replay
 from worker.settings import Settings
 from worker.settings.checks import kafka_name
 
@@ -89,7 +89,8 @@ def replay(
         elif resume:
             stage.resume(replays, resume)
         else:
-            stage.replay(replays, Order(terms, topic_names, limit), Consent(max_cost, yes=yes, dry_run=dry_run))
+            order = Order(terms, topic_names, limit, cost_of_a_call(settings))
+            stage.replay(replays, order, Consent(max_cost, yes=yes, dry_run=dry_run))
 
 
 def topic_from(settings: Settings, name: str | None) -> str | None:
