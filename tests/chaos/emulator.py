@@ -1,20 +1,15 @@
 """`python -m tests.chaos.emulator`: the emulator, and a record of every POST that it accepted: when, whose, and whether the
 answer arrived; and of every question for a job. `GET /_emulator/posts/N` and `polls/N` give the record from number N on."""
 
-import argparse
-import asyncio
 import hashlib
-import json
-import signal
-import sys
 import time
 
 import orjson
-import uvloop
 
+from tests.emulator.process import main
 from worker.emulator.answers import Reply, json_reply
 from worker.emulator.api import Call
-from worker.emulator.config import EmulatorConfig, reconfigured
+from worker.emulator.config import EmulatorConfig
 from worker.emulator.server import Emulator
 
 POSTS = "/_emulator/posts/"
@@ -51,23 +46,5 @@ class RecordingEmulator(Emulator):
         self._posts.append((time.monotonic(), call.headers.get("x-api-key", ""), digest, billed, reply.reset))
 
 
-async def _run(port: int, config: EmulatorConfig) -> None:
-    emulator, ended = RecordingEmulator(config), asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    sys.stdout.write(f"url={await emulator.start(port=port)}\n")
-    sys.stdout.flush()
-    await ended.wait()
-    await emulator.close()
-
-
-def main() -> None:
-    """Run until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos.emulator", description=__doc__)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--config", default="{}", metavar="JSON")
-    options = parser.parse_args()
-    uvloop.run(_run(options.port, reconfigured(EmulatorConfig(), json.loads(options.config))))
-
-
 if __name__ == "__main__":
-    main()
+    main(RecordingEmulator, __doc__)

@@ -1,21 +1,16 @@
 """`python -m tests.integration.quoting_emulator`: an API that quotes the caller's key wherever it can, in every form, and that
 answers a text with `[[status:N]]` in it once with that status."""
 
-import argparse
-import asyncio
 import base64
-import json
 import re
-import signal
-import sys
 from urllib.parse import quote
 
 import orjson
-import uvloop
 
+from tests.emulator.process import main
 from worker.emulator.answers import Reply, error
 from worker.emulator.api import Call
-from worker.emulator.config import EmulatorConfig, reconfigured
+from worker.emulator.config import EmulatorConfig
 from worker.emulator.server import Emulator
 
 _STATUS = re.compile(rb"\[\[status:(\d{3})\]\]")
@@ -54,23 +49,5 @@ def quoted(key: str) -> str:
     return f"x-api-key: {key}; {encoded}; Basic {basic}; ?key={quote(key, safe='')}; {key.encode().hex()}"
 
 
-async def _run(port: int, config: EmulatorConfig) -> None:
-    emulator, ended = QuotingEmulator(config), asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    sys.stdout.write(f"url={await emulator.start(port=port)}\n")
-    sys.stdout.flush()
-    await ended.wait()
-    await emulator.close()
-
-
-def main() -> None:
-    """Run until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="python -m tests.integration.quoting_emulator", description=__doc__)
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--config", default="{}", metavar="JSON")
-    options = parser.parse_args()
-    uvloop.run(_run(options.port, reconfigured(EmulatorConfig(), json.loads(options.config))))
-
-
 if __name__ == "__main__":
-    main()
+    main(QuotingEmulator, __doc__)
