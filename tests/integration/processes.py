@@ -97,6 +97,13 @@ class WorkerProcess(ChildProcess):
         answer = httpx.get(f"http://127.0.0.1:{started['status_port']}/readyz", timeout=5.0, trust_env=False)
         return answer.status_code, answer.text
 
+    def page(self, name: str) -> str:
+        """What a page of the status port says."""
+        [started] = self.logged("started")
+        answer = httpx.get(f"http://127.0.0.1:{started['status_port']}/{name}", timeout=5.0, trust_env=False)
+        assert answer.status_code == 200
+        return answer.text
+
     def live(self) -> int:
         """Status of /livez."""
         [started] = self.logged("started")

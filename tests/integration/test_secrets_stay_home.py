@@ -168,11 +168,12 @@ def test_no_secret_is_in_anything_that_a_worker_shows_whatever_goes_wrong(setup:
     events = [Event(b"key-%d" % n, encoded(text), VECTOR) for n, text in enumerate(TEXTS)]
     setup.produce([*events, Event(b"garbage", b"\xff" * 40, "INVALID_EVENT"), Event(b"gone", None, "tombstone")])
     worker = setup.worker(api, **environment(setup, api))
-    pages = set()
+    pages: set[str] = set()
 
     def finished() -> bool:
+        nonlocal pages
         if worker.logged("started"):
-            pages.add(worker.ready()[1])
+            pages |= {worker.ready()[1], worker.page("spend")}
         return setup.lag() == 0
 
     until(finished, 120.0, "lag 0", lambda: f"lag {setup.lag()}\n{worker.tail}")
@@ -183,7 +184,7 @@ def test_no_secret_is_in_anything_that_a_worker_shows_whatever_goes_wrong(setup:
     assert any("halted" in page for page in pages)
 
     check("the log", worker.output.encode())
-    check("/readyz", "\n".join(pages).encode())
+    check("/readyz and /spend", "\n".join(pages).encode())
     for topic in (setup.input, setup.output, setup.dead_letter):
         check(topic, everything_on(setup.bootstrap_servers, topic))
     check("the ledgers", metadata_of(setup))
@@ -191,6 +192,11 @@ def test_no_secret_is_in_anything_that_a_worker_shows_whatever_goes_wrong(setup:
     well = environment(setup, api)
     assert "[redacted]" in said(setup, "embed", ("embed", "[[status:403]] x"), well)
     assert "***" in said(setup, "check --show", ("check", "--show"), well)
+    assert "CONTENT_BLOCKED" in said(setup, "dead-letters stats", ("dead-letters", "stats"), well)
+    assert "[redacted]" in said(setup, "dead-letters list", ("dead-letters", "list", "--json"), well)
+    assert "dlq.reason" in said(setup, "dead-letters show", ("dead-letters", "show", "0:0", "--full"), well)
+    assert "replayed" in said(setup, "replay", ("replay", "--yes", "--reason", "INFERENCE_FAILED"), well)
+    assert setup.group in said(setup, "pending", ("pending", "--json"), well)
     assert (
         "sasl"
         in said(
