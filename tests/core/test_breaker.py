@@ -6,17 +6,17 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.core.breaker import FAILED, FRESH, RUN, Breaker, Fault
+from worker.core.breaker import FAILED, FRESH, LASTING, RUN, WINDOW, Breaker, Fault
 
-NOW = 1000.0
+BEGIN, NOW = 1000.0, 1020.0
 
 
 def breaker_after(*events: str) -> Breaker:
-    """What is written in capitals has failed."""
+    """What is written in capitals has failed, one every half second."""
     breaker = Breaker()
-    for event in events:
+    for n, event in enumerate(events):
         if event.isupper():
-            breaker.failed(event, NOW)
+            breaker.failed(event, BEGIN + n / 2)
         else:
             breaker.succeeded(event)
     return breaker
@@ -34,14 +34,36 @@ def test_a_run_of_one_events_failures_opens_it_only_beside_a_silent_api() -> Non
     assert breaker.is_open
 
 
+def test_many_failures_at_one_moment_open_nothing() -> None:
+    breaker = Breaker()
+    for n in range(1000):
+        breaker.failed(f"{n}", NOW)
+    assert not breaker.is_open
+    breaker.failed("0", NOW + 0.9 * LASTING)
+    assert not breaker.is_open
+    breaker.failed("1", NOW + LASTING)
+    assert breaker.is_open
+
+
 def test_half_of_the_recent_calls_open_it_whatever_comes_between() -> None:
     breaker, n = Breaker(), 0
     while not breaker.is_open:
         n += 1
-        breaker.failed(f"bad {n}", NOW)
+        breaker.failed(f"bad {n}", NOW + n / 2)
         if not breaker.is_open:
             breaker.succeeded(f"good {n}")
-    assert n == FAILED
+    assert n == FAILED + 2 * LASTING
+
+
+def test_half_of_the_calls_for_a_moment_open_nothing() -> None:
+    breaker = Breaker()
+    for n in range(WINDOW):
+        breaker.failed(f"bad {n}", NOW)
+        breaker.succeeded(f"good {n}")
+    for n in range(WINDOW):
+        breaker.succeeded(f"{n}")
+    breaker.failed("bad", NOW + 1.5 * LASTING)
+    assert not breaker.is_open
 
 
 def test_few_failures_among_successes_do_not_open_it() -> None:
@@ -114,10 +136,10 @@ def test_closed_by_hand_it_still_blames_nobody_who_has_failed_with_others() -> N
     assert not breaker.is_open
 
 
-def blamed(breaker: Breaker, event: str, *, api_answers: bool) -> bool:
-    fault = breaker.failed(event, NOW)
+def blamed(breaker: Breaker, event: str, *, api_answers: bool, now: float = NOW) -> bool:
+    fault = breaker.failed(event, now)
     if fault is Fault.PERHAPS and not api_answers:
-        breaker.heard(NOW, answers=False)
+        breaker.heard(now, answers=False)
     return fault is Fault.EVENT or (fault is Fault.PERHAPS and api_answers)
 
 
@@ -125,7 +147,7 @@ def blamed(breaker: Breaker, event: str, *, api_answers: bool) -> bool:
 def test_in_a_total_outage_no_event_ends_however_few_are_in_work(
     in_work: int, attempts: int, api_answers: bool, chance: random.Random
 ) -> None:
-    breaker, used = Breaker(), Counter[str]()
+    breaker, used, now = Breaker(), Counter[str](), NOW
     for n in range(chance.randrange(30)):
         breaker.succeeded(f"before {n}")
     # every event tries once before one of them tries again, as the pauses between tries have it
@@ -133,7 +155,8 @@ def test_in_a_total_outage_no_event_ends_however_few_are_in_work(
     for _ in range(20):
         chance.shuffle(events)
         for event in events:
-            used[event] += blamed(breaker, event, api_answers=api_answers)
+            now += 0.1
+            used[event] += blamed(breaker, event, api_answers=api_answers, now=now)
     assert max(used.values()) < attempts
     assert sum(used.values()) <= api_answers
     assert breaker.is_open
@@ -174,6 +197,7 @@ def test_it_says_what_its_table_says(calls: list[tuple[int, bool, bool, float]])
     history: list[tuple[int, bool, float]] = []  # event, failed, at
     window = run = 0  # where they begin in the history
     is_open = silent = False
+    since: float | None = None
     for event, fails, goes_silent, passes in calls:
         now += passes
         if not fails:
@@ -181,6 +205,7 @@ def test_it_says_what_its_table_says(calls: list[tuple[int, bool, bool, float]])
             history.append((event, False, now))
             run = len(history)
             is_open = silent = False
+            since = since if sum(failed for _, failed, _ in history[window:][-20:]) >= FAILED else None
             breaker.succeeded(event)
             assert not breaker.is_open
             continue
@@ -191,7 +216,10 @@ def test_it_says_what_its_table_says(calls: list[tuple[int, bool, bool, float]])
         alone = not any(now - at <= FRESH and other != event for other, _, at in history[run:])
         history.append((event, True, now))
         recent = [call for call in history[window:][-20:] if call[1]]
-        enough = len(recent) >= FAILED or len(history) - max(run, window) >= RUN
+        since = None if len(recent) < FAILED else now if since is None else since
+        begin = max(run, window)
+        all_failed = len(history) - begin >= RUN and now - history[begin][2] >= LASTING
+        enough = (since is not None and now - since >= LASTING) or all_failed
         several = len({other for other, _, at in recent if now - at <= FRESH}) > 1
         is_open = is_open or (enough and (silent or several))
         expected = Fault.API

@@ -1,7 +1,8 @@
 """The circuit breaker: is it the API that fails, or one event? It counts failures of the API (5xx, timeouts, resets, answers of
 gateways) over all events; a 429, another 4xx and a job that FAILED are answers.
 
-    closed ----- 10 of the last 20 calls failed, or the last 5, of different events or beside a silent API ----> open
+    closed ----- for a second or longer 10 of the last 20 calls fail, or all of 5 and more, of different events
+                 or beside a silent API ----------------------------------------------------------------------> open
     open ------- the pause is over (decorrelated jitter, see `halting`) and the free credits call answers -----> half-open
     half-open -- one call at a time is let in: it fails -------------------------------------------------------> open, longer
     half-open -- it succeeds ----------------------------------------------------------------------------------> closed
@@ -28,6 +29,9 @@ WINDOW, FAILED = 20, 10
 
 RUN = 5
 """So many failures in a row are an outage, too: at low traffic the window would remember better days for too long."""
+
+LASTING = 1.0
+"""Seconds for which it has to go on: however many calls are under way, one dropped connection or one gateway's restart is none."""
 
 FRESH = 300.0
 """Seconds for which the failure of one event speaks for another one. Whoever pauses after a failure fails again before."""
@@ -59,6 +63,8 @@ class Breaker:
         self._recent: deque[Failure | None] = deque(maxlen=WINDOW)  # None: a success
         self._failing: dict[Hashable, float] = {}
         self._run = 0
+        self._run_began = 0.0
+        self._failing_since: float | None = None
         self._successes = 0
         self._failed_at: dict[Hashable, int] = {}
         self._silent = False
@@ -75,6 +81,8 @@ class Breaker:
         self._recent.append(None)
         self._failing.clear()
         self._run, self._silent = 0, False
+        if self.failures[0] < FAILED:
+            self._failing_since = None
         self._successes += 1
         self._failed_at.pop(event, None)
 
@@ -85,6 +93,8 @@ class Breaker:
         if len(self._failed_at) > REMEMBERED:
             del self._failed_at[next(iter(self._failed_at))]
         self._recent.append(Failure(event, now))
+        if not self._run:
+            self._run_began = now
         self._run += 1
         self._failing.pop(event, None)
         self._failing[event] = now
@@ -113,13 +123,15 @@ class Breaker:
 
     def close(self) -> None:
         """Let calls through again, without a success: who has failed with others is still not blamed."""
-        self.is_open, self._run = False, 0
+        self.is_open, self._run, self._failing_since = False, 0, None
         self._recent.clear()
 
     def _open_if_due(self, now: float) -> None:
-        failures, _ = self.failures
-        several = len(self._failed_since(now - FRESH)) > 1
-        if (failures >= FAILED or self._run >= RUN) and (self._silent or several):
+        if self.failures[0] >= FAILED and self._failing_since is None:
+            self._failing_since = now
+        many = self._failing_since is not None and now - self._failing_since >= LASTING
+        all_of_them = self._run >= RUN and now - self._run_began >= LASTING
+        if (many or all_of_them) and (self._silent or len(self._failed_since(now - FRESH)) > 1):
             self.is_open = True
 
     def _failed_since(self, when: float = -inf) -> set[Hashable]:

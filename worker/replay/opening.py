@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from worker.adapters.kafka import KafkaArchive, PlanGroups, PlanProducer
 from worker.core.letter_filter import LetterFilter
-from worker.core.replay_plan import COST_USD, FORCIBLE, MAX_REPLAYS, Terms
+from worker.core.replay_plan import FORCIBLE, MAX_REPLAYS, Terms
 from worker.replay.planning import Order
 from worker.replay.ports import Production
 from worker.replay.replay import Replay
@@ -21,12 +21,12 @@ _LOGGER = logging.getLogger(__name__)
 
 def dead_letter_topics(settings: Settings) -> tuple[str, ...]:
     """Where the worker of these settings puts dead letters."""
-    return (settings.topics.dead_letter,)
+    return settings.topics.dead_letters
 
 
-def cost_of_a_call(settings: Settings) -> float:  # noqa: ARG001 - the one place for what settings say of it
+def cost_of_a_call(settings: Settings) -> float:
     """USD that a letter is expected to cost."""
-    return COST_USD
+    return settings.spend.assumed_cost
 
 
 def order_of(
