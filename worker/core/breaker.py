@@ -31,7 +31,7 @@ RUN = 5
 """So many failures in a row are an outage, too: at low traffic the window would remember better days for too long."""
 
 LASTING = 1.0
-"""Seconds for which it has to go on: however many calls are under way, one dropped connection or one gateway's restart is none."""
+"""Seconds for which it has to go on: however many calls are under way, one dropped connection is no outage."""
 
 FRESH = 300.0
 """Seconds for which the failure of one event speaks for another one. Whoever pauses after a failure fails again before."""
