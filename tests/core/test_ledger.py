@@ -43,7 +43,7 @@ from worker.core.takeover import (
     waives_wait,
 )
 from worker.model import Assignment, Job, Position, Reason, TopicPartition
-from worker.settings.sections import OnUnknownSubmit
+from worker.settings.guarantees import OnUnknownSubmit
 
 PLACE = Place("cluster", "topic", 3)
 JOB = job_fingerprint("gemini-embedding-001", "https://api.example", None, None)

@@ -23,7 +23,8 @@ from typing import NamedTuple
 from worker.core.offset_runs import OffsetRuns, Run
 from worker.core.spending import NOTHING_SPENT, Spent
 from worker.model import Job, Reason
-from worker.settings.sections import ApiSettings, InputSettings, OnUnknownSubmit
+from worker.settings.guarantees import OnUnknownSubmit
+from worker.settings.sections import ApiSettings, InputSettings
 
 FINGERPRINT_BYTES = 6
 """Of names in a ledger (48 bits). They tell apart the few clusters, topics and configurations that one operator has, not an

@@ -15,11 +15,11 @@ from worker.errors import ConfigurationError
 from worker.settings import checks, values
 from worker.settings.budgets import DeadLettersSettings, SpendSettings
 from worker.settings.catalogue import Setting, catalogue
+from worker.settings.guarantees import GuaranteesSettings
 from worker.settings.report import Given, Report
 from worker.settings.secrets import API_KEY, SecretSource, api_key_source, read_file
 from worker.settings.sections import (
     ApiSettings,
-    GuaranteesSettings,
     InputSettings,
     KafkaSettings,
     LimitsSettings,

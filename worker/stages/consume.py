@@ -12,7 +12,8 @@ from worker.gate.trials import Trials
 from worker.model import Assignment, Record, TopicPartition
 from worker.notices import Assigned, Dropped
 from worker.ports import Clock, Observer, Source
-from worker.settings.sections import Drain, LimitsSettings, Ordering
+from worker.settings.guarantees import Drain, Ordering
+from worker.settings.sections import LimitsSettings
 
 REQUESTS_PER_JOB = 4.0
 """Submit, two status calls and the result: what a job may need at most of the pace, as a rule."""

@@ -8,7 +8,7 @@ from worker.core.ledger import Follow, GiveUp, Start, claimed, resume, unclaimed
 from worker.core.partitions import Partitions
 from worker.errors import Rejected
 from worker.model import Record, TopicPartition
-from worker.settings.sections import OnUnknownSubmit
+from worker.settings.guarantees import OnUnknownSubmit
 
 
 class Recall:
