@@ -37,7 +37,7 @@ from worker.core.answers import (
 )
 from worker.core.api_key import ApiKey
 from worker.core.api_url import api_prefix, proxy_address
-from worker.core.http_body import LARGEST_BODY, decompressed
+from worker.core.http_body import LARGEST_BODY, LARGEST_ERROR, decompressed
 from worker.core.rate_limit_reset import reset_at
 from worker.core.redaction import WINDOW
 from worker.errors import ApiError, ProtocolError, Refused, Unanswered
@@ -59,7 +59,7 @@ _UNSENT: Final = (
 
 
 class _Answer(NamedTuple):
-    """An HTTP answer as it came; `whole` is False where the body was cut at LARGEST_BODY or could not be decompressed."""
+    """An HTTP answer as it came; `whole` is False where the body was cut for its size or could not be decompressed."""
 
     status: int
     headers: httpx.Headers
@@ -191,7 +191,7 @@ class SegmindApi:
         response = await self._transport.handle_async_request(request)
         stream = response.stream
         chunks: list[bytes] = []
-        room = LARGEST_BODY
+        room = LARGEST_BODY if 200 <= response.status_code < 300 else LARGEST_ERROR
         if not isinstance(stream, httpx.AsyncByteStream):
             raise TypeError("the transport gave a stream that cannot be read asynchronously")
         try:

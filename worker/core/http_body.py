@@ -3,8 +3,11 @@
 import zlib
 from typing import Final
 
-LARGEST_BODY: Final = 16 * 1024 * 1024
-"""Most bytes of an answer's body that are read, and that it may have after decompression."""
+LARGEST_BODY: Final = 4 * 1024 * 1024
+"""Most bytes of a success' body that are read, and that it may have after decompression: a vector of 65,536 numbers takes 1.5."""
+
+LARGEST_ERROR: Final = 256 * 1024
+"""Most bytes of any other answer's body: of errors only the beginning is looked at, and many calls may fail at once."""
 
 
 def decompressed(body: bytes, encoding: str) -> tuple[bytes, bool]:

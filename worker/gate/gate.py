@@ -135,6 +135,7 @@ class Gate:
                 verdict = judge(call, error, age=age, request_id=request_id)
                 if isinstance(verdict, Crash):
                     raise
+                error.__traceback__ = None  # its frames hold the body of the answer, and who waits may wait for long
                 if isinstance(verdict, Halt):
                     self.halt(verdict.cause)
                     self._faults.answered(call, event)
