@@ -125,7 +125,7 @@ def test_a_limit_lowered_to_512_characters_under_full_ledgers_loses_and_repeats_
 def test_a_limit_that_no_job_fits_into_is_told_and_nothing_more_is_taken_up_until_it_is_raised(
     limited: Callable[[int], Setup], broker: KraftBroker, show: Callable[[str], None]
 ) -> None:
-    setup = limited(64)
+    setup = limited(80)
     emulator = setup.emulator()
     placed = setup.produce(texts(300))
     worker = setup.worker(emulator.wait_url(), **QUIET)
@@ -137,7 +137,7 @@ def test_a_limit_that_no_job_fits_into_is_told_and_nothing_more_is_taken_up_unti
     until(lambda: emulator.stats()["in_flight"] == 0, 10, "the jobs in flight end", setup.tails)
     begun = emulator.stats()["submits_accepted"]
     wait_for_vectors(setup, begun, 10)
-    show(f"64 characters: {begun} of 300 submitted before it was known")
+    show(f"80 characters: {begun} of 300 submitted before it was known")
     assert begun < 100
     assert worker.stop() == 0
     assert emulator.stats()["submits_accepted"] == begun
