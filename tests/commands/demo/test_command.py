@@ -84,8 +84,8 @@ def test_the_sample_ends_as_it_must_and_stdout_is_one_json_object() -> None:
     assert found["billed"] == found["vectors"]
     assert (found["double_billed"], found["missing"], found["repeated"]) == (0, 0, 0)
     assert found["requests_per_event"] == round(found["requests"] / found["events"], 3)
-    # the flaky texts take two submits, the failing one three
-    assert found["requests"] > 3 * found["vectors"]
+    # a vector takes two at the least; the flaky texts take two submits, the failing one three
+    assert found["requests"] > 2 * found["vectors"]
     assert "\x1b" not in process.stderr
     for words in ("Summary", "nearest neighbours", "a text that the emulator", "after 3 attempts"):
         assert words in process.stderr
