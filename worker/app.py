@@ -14,7 +14,7 @@ from worker.core.ledger import job_of
 from worker.core.pace import Pace
 from worker.core.partitions import Partitions
 from worker.core.polling import PollSchedule
-from worker.errors import WorkerError
+from worker.errors import TooManyDeadLetters, WorkerError
 from worker.gate.gate import Gate
 from worker.gate.leasehold import Leasehold
 from worker.gate.outbox import Outbox
@@ -173,7 +173,8 @@ class Worker:
     async def run(self, stop: asyncio.Event, until: Mapping[TopicPartition, int] | None = None) -> None:
         """Work until `stop` is set, or until all below the offsets `until` is finished. Then drain, commit and leave.
 
-        Raises what ended it otherwise: a bug (as it is), StartError, or the source's or sink's fatal WorkerError.
+        Raises what ended it otherwise: a bug (as it is), StartError, or the source's or sink's fatal WorkerError; and
+        TooManyDeadLetters, drained, where `until` is not reached because of them.
         """
         starting = asyncio.create_task(self._start())
         endings: list[asyncio.Task[Any]] = [
@@ -184,16 +185,26 @@ class Worker:
         ]
         try:
             await self._first_of(starting, *endings)
+            end: asyncio.Task[bool] | None = None
             if starting.done():
                 endings.append(asyncio.create_task(self._ports.source.wait_failed()))
                 if until is not None:
-                    end = UntilEnd(
-                        self._ports.source, self._consume, self._gate, self._ports.clock, self._settings.api.deadline
+                    looking = UntilEnd(
+                        self._ports.source,
+                        self._consume,
+                        self._gate,
+                        self._trials,
+                        self._ports.clock,
+                        self._settings.api.deadline,
                     )
-                    endings.append(asyncio.create_task(end.reached(until)))
+                    end = asyncio.create_task(looking.reached(until))
+                    endings.append(end)
                 await self._first_of(*endings)
             starting.cancel()
+            last_words = self._trials.last_words if end is not None and end.done() and not end.result() else ""
             await self._drain()
+            if last_words:
+                raise TooManyDeadLetters(last_words)
         except WorkerError:
             raise
         except Exception as error:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from worker.errors import CommitAborted
 from worker.gate.gate import Gate
+from worker.gate.trials import Trials
 from worker.model import TopicPartition
 from worker.ports import Clock, Source
 from worker.stages.consume import Consume
@@ -18,15 +19,20 @@ LOOK_AT_GROUP = 2.0
 class UntilEnd:
     """Looks again and again. `deadline`: seconds that a job may take."""
 
-    def __init__(self, source: Source, consume: Consume, gate: Gate, clock: Clock, deadline: float) -> None:
+    def __init__(
+        self, source: Source, consume: Consume, gate: Gate, trials: Trials, clock: Clock, deadline: float
+    ) -> None:
         self._source = source
         self._consume = consume
         self._gate = gate
+        self._trials = trials
         self._clock = clock
         self._deadline = deadline
 
-    async def reached(self, until: Mapping[TopicPartition, int]) -> None:
-        """Return when all below the offsets `until` is finished, by this worker or by others of its group.
+    async def reached(self, until: Mapping[TopicPartition, int]) -> bool:
+        """True when all below the offsets `until` is finished, by this worker or by others of its group. False when something
+        is left, dead letters are over budget and a record that was tried became one too: at a record in minutes the end would
+        be days away.
 
         What this worker owns is finished when it has been read and nothing is in work. Of the rest only the committed offset is
         known, which stays below an end that consists of transaction markers: where it has not moved for longer than a job may
@@ -41,14 +47,16 @@ class UntilEnd:
             if others is None or self._gate.halted:
                 moved = clock.monotonic()
             if others is None:
+                if self._trials.last_words:
+                    return False
                 continue
             found = {**known, **await self._source.committed(others)} if others else known
             if all(found.get(where, -1) >= until[where] for where in others):
-                return
+                return True
             if found != known:
                 known, moved = found, clock.monotonic()
             if clock.monotonic() - moved > patience:
-                return
+                return True
             pause = LOOK_AT_GROUP
 
     async def _not_owned(self, until: Mapping[TopicPartition, int]) -> Sequence[TopicPartition] | None:

@@ -5,10 +5,10 @@ import contextlib
 
 import pytest
 
-from tests.flow.harness import House, ends_of_input, in_house
-from worker.errors import Unanswered
+from tests.flow.harness import DEAD, House, ends_of_input, in_house
+from worker.errors import TooManyDeadLetters, Unanswered
 from worker.model import TopicPartition
-from worker.notices import CommitFailed
+from worker.notices import CommitFailed, Halted
 from worker.settings import StartFrom
 
 
@@ -192,6 +192,37 @@ def test_until_end_a_halt_is_waited_for() -> None:
         assert house.lag() == 0
 
     in_house(test, partitions=1)
+
+
+def test_until_end_gives_up_where_dead_letters_are_over_budget_and_what_is_tried_is_no_better() -> None:
+    async def test(house: House) -> None:
+        for n in range(500):
+            house.produce("", key=f"k{n}")
+        house.start(ends_of_input(house))
+        with pytest.raises(TooManyDeadLetters, match="a record that was tried ended as a dead letter too: look at what the"):
+            await ended(house, 0, 60.0)
+        before = len(house.broker.records(DEAD))
+        assert 10 <= before < 100
+        house.workers.clear()
+        house.start(ends_of_input(house))  # begins halted, and tries one record
+        with pytest.raises(TooManyDeadLetters):
+            await ended(house, 0, 60.0)
+        assert len(house.broker.records(DEAD)) == before + 1
+        house.workers.clear()
+
+    in_house(test, WORKER_DEAD_LETTERS__RUN="10", WORKER_LIMITS__IN_FLIGHT="20")
+
+
+def test_until_end_finishes_where_dead_letters_are_over_budget_and_what_is_tried_ends_well() -> None:
+    async def test(house: House) -> None:
+        for n in range(200):
+            house.produce("" if n < 30 else f"{n}", key=f"k{n}")
+        house.start(ends_of_input(house))
+        await ended(house, 0, 1200.0)
+        assert house.observer.of(Halted)
+        assert house.lag() == 0
+
+    in_house(test, partitions=1, WORKER_DEAD_LETTERS__RUN="30", WORKER_LIMITS__IN_FLIGHT="1")
 
 
 def test_until_end_outlives_a_moment_outside_the_group() -> None:

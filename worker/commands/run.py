@@ -56,7 +56,8 @@ def run(
 
     A first signal drains: nothing new is taken up, jobs in flight may end (limits.drain seconds), the rest is left to the next
     worker. A second signal ends at once; nothing is lost by that. Exit codes: 0 drained, 1 a bug, 2 a wrong setting (or dead
-    letters with --fail-on-dead-letters), 3 topics, brokers or offsets are not ready.
+    letters with --fail-on-dead-letters), 3 topics, brokers or offsets are not ready, 4 --until-end ended before the end: there
+    are too many dead letters of one reason, and a record that was tried since became one too.
     """
     settings = settings_from(config, flags)
     if until_end and settings.kafka.start_from is None:

@@ -50,6 +50,9 @@ class Limit(StrEnum):
     INHERITED = "the limit"
 
 
+_RAISE = f"raise {Limit.SHARE} and {Limit.RUN} if this is normal"
+
+
 @dataclass(frozen=True, slots=True)
 class Overrun:
     """Too many dead letters of one reason: `count` of the last `of` outcomes."""
@@ -62,23 +65,35 @@ class Overrun:
     @property
     def sentence(self) -> str:
         """What is the matter, what is likely to help, and what happens next."""
+        return (
+            f"{CAUSE}: {self.reason} {self._what}: {FIXES[self.reason]}; one record at a time is tried and intake resumes by "
+            f"itself, or {_RAISE}"
+        )
+
+    @property
+    def last_words(self) -> str:
+        """The same for a worker that does not wait until it is over."""
+        return (
+            f"{CAUSE}: {self.reason} {self._what}, and a record that was tried ended as a dead letter too: {FIXES[self.reason]}; "
+            f"what is done stays done, run it again for the rest, or {_RAISE}"
+        )
+
+    @property
+    def _what(self) -> str:
         match self.limit:
             case Limit.SHARE:
                 share = f"{100 * self.count / self.of:.0f} % of the last {self.of}"
-                what = f"{share} (more than {self.limit} allows)"
+                return f"{share} (more than {self.limit} allows)"
             case Limit.RUN:
-                what = f"{self.count} times in a row (as often as {self.limit} allows)"
+                return f"{self.count} times in a row (as often as {self.limit} allows)"
             case Limit.INHERITED:
-                what = "too often, said the worker that had this partition before"
-        return (
-            f"{CAUSE}: {self.reason} {what}: {FIXES[self.reason]}; one record at a time is tried and intake resumes by itself, "
-            f"or raise {Limit.SHARE} and {Limit.RUN} if this is normal"
-        )
+                return "too often, said the worker that had this partition before"
 
 
 class DeadLetterBudget:
     """Counts the outcomes of one worker, in the order in which they are committed. `share`: of `window` outcomes, 1: no limit;
-    `run`: outcomes in a row, 0: no limit. Times are monotonic seconds."""
+    `run`: outcomes in a row, 0: no limit. `is_confirmed`: it is exceeded, and a record that was tried since became a dead letter
+    too. Times are monotonic seconds."""
 
     def __init__(self, share: float, window: int, run: int) -> None:
         self._share = share
@@ -91,6 +106,7 @@ class DeadLetterBudget:
         self._interval = FIRST_PROBE
         self._try_at = 0.0
         self.overrun: Overrun | None = None
+        self.is_confirmed = False
 
     def counted(self, outcome: Outcome, now: float, in_work: int = 0) -> bool:
         """An outcome of a record that is not tried, while so many others are in work. Returns True if the budget is exceeded by
@@ -126,14 +142,14 @@ class DeadLetterBudget:
         if self.overrun is None:
             return False
         if outcome.kind is OutcomeKind.DEAD_LETTER:
-            self._proof = 0
+            self._proof, self.is_confirmed = 0, True
             self._interval = min(2 * self._interval, LONGEST_PROBE)
             self._try_at = now + self._interval
         elif outcome.kind is OutcomeKind.VECTOR:
             self._proof += 1
         if self._proof < PROOF:
             return False
-        self.overrun = None
+        self.overrun, self.is_confirmed = None, False
         self._window.clear()
         self._counts.clear()
         return True

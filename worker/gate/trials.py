@@ -45,6 +45,11 @@ class Trials:
         return self._budget.overrun.reason if self._budget.overrun else None
 
     @property
+    def last_words(self) -> str:
+        """Why a worker that does not wait for better records ends here: what was tried failed too; empty: it does not."""
+        return self._budget.overrun.last_words if self._budget.overrun and self._budget.is_confirmed else ""
+
+    @property
     def waiting(self) -> int:
         """Records that wait here."""
         return len(self._line)
