@@ -199,7 +199,9 @@ def test_until_end_gives_up_where_dead_letters_are_over_budget_and_what_is_tried
         for n in range(500):
             house.produce("", key=f"k{n}")
         house.start(ends_of_input(house))
-        with pytest.raises(TooManyDeadLetters, match="a record that was tried ended as a dead letter too: look at what the"):
+        with pytest.raises(
+            TooManyDeadLetters, match="a record that was tried ended as a dead letter too: look at what the"
+        ):
             await ended(house, 0, 60.0)
         before = len(house.broker.records(DEAD))
         assert 10 <= before < 100

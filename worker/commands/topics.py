@@ -1,6 +1,7 @@
 """`embedding-worker topics create`: the topics that the settings name."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -9,7 +10,12 @@ from worker.adapters.kafka import Topics
 from worker.commands.configuration import ConfigFile, Flags, run_until_done, settings_from
 from worker.commands.opening import no_log
 from worker.commands.output import say
+from worker.errors import StartError
 from worker.settings import Settings
+
+LOOKS = 50
+LOOK = 0.2
+"""Seconds between two looks: a topic is made by the controller, and each broker hears of it a moment later."""
 
 application = typer.Typer(help="The topics that the settings name.", no_args_is_help=True)
 
@@ -52,5 +58,15 @@ async def created(settings: Settings, partitions: int, replication: int, max_mes
     outputs = settings.topics.outcomes
     made = {*await admin.create(settings.topics.input, partitions, replication)}
     made |= {*await admin.create(outputs, partitions, replication, {"max.message.bytes": str(max_message_bytes)})}
-    counts = await admin.describe([*settings.topics.input, *outputs])
+    counts = await described(admin, [*settings.topics.input, *outputs])
     return [f"{'created' if name in made else 'exists '} {name} ({count} partitions)" for name, count in counts.items()]
+
+
+async def described(admin: Topics, names: Sequence[str]) -> Mapping[str, int]:
+    """Partitions of each topic, all of which exist. Raises StartError where brokers do not tell of one within ten seconds."""
+    for _ in range(LOOKS):
+        try:
+            return await admin.describe(names)
+        except StartError:
+            await asyncio.sleep(LOOK)
+    return await admin.describe(names)
