@@ -11,6 +11,7 @@ from worker.core.spending import (
     HOUR,
     MOST,
     NANO,
+    NOTHING_SPENT,
     Caps,
     Cost,
     Rate,
@@ -117,6 +118,17 @@ def test_of_two_caps_the_one_that_is_over_last_decides_when_intake_resumes() -> 
     assert "1.000000 USD" in hour.sentence
     assert "resumes by itself at 13:00 UTC, or raise spend.max_per_hour and restart" in hour.sentence
     assert "at 00:00 UTC" in day.sentence
+
+
+def test_a_cap_that_is_less_than_one_job_costs_does_not_promise_that_intake_resumes() -> None:
+    whole, quarter = (Caps(0.00005).reached(NOTHING_SPENT, 40_000, share, 40_000) for share in (1.0, 0.25))
+    assert whole is None
+    assert quarter
+    assert "resumes" not in quarter.sentence
+    assert (
+        "a job is expected to cost 0.000040 USD, which is more than spend.max_per_hour ever allows" in quarter.sentence
+    )
+    assert "(5e-05 USD, 25 % of it for its partitions): raise spend.max_per_hour and restart" in quarter.sentence
 
 
 @given(st.lists(st.tuples(st.floats(0, 600), st.integers(0, 10**9)), max_size=40))

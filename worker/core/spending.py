@@ -144,33 +144,39 @@ class Caps:
         """Whether there is one."""
         return self.per_hour is not None or self.per_day is not None
 
-    def reached(self, spent: Spent, planned: int, share: float) -> "Reached | None":
+    def reached(self, spent: Spent, planned: int, share: float, a_job: int = 0) -> "Reached | None":
         """The cap that lets nothing more be planned, where `planned` nanodollars are beyond what is spent. Of two the one that
-        is over last. `share`: of the partitions, and so of the caps."""
+        is over last. `share`: of the partitions, and so of the caps; `a_job`: nanodollars that one is expected to cost."""
         day, hour = spent.hour // DAY, spent.hour
         for name, cap, sum_, until in (
             ("spend.max_per_day", self.per_day, spent.of_day, (day + 1) * DAY),
             ("spend.max_per_hour", self.per_hour, spent.of_hour, hour + 1),
         ):
             if cap is not None and sum_ + planned > cap * share * NANO:
-                return Reached(name, cap, share, sum_, until)
+                return Reached(name, cap, share, sum_, until, a_job)
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A cap that is reached: the name of its setting, USD, this worker's share, what it has spent in nanodollars, and the hour
-    since 1970 with which a new sum begins."""
+    """A cap that is reached: the name of its setting, USD, this worker's share, what it has spent in nanodollars, the hour since
+    1970 with which a new sum begins, and nanodollars that a job is expected to cost."""
 
     name: str
     cap: float
     share: float
     spent: int
     until: int
+    a_job: int = 0
 
     @property
     def sentence(self) -> str:
         """What is the matter, and what ends it."""
+        if self.a_job > self.cap * self.share * NANO:
+            return (
+                f"spend: a job is expected to cost {self.a_job / NANO:.6f} USD, which is more than {self.name} ever allows this "
+                f"worker ({self.cap:g} USD, {100 * self.share:.0f} % of it for its partitions): raise {self.name} and restart"
+            )
         return (
             f"spend: {self.spent / NANO:.6f} USD are spent and the jobs that run would take the rest of "
             f"{self.cap * self.share:.6f} USD ({self.name} is {self.cap:g}, {100 * self.share:.0f} % of it for the partitions of "

@@ -138,8 +138,9 @@ class SpendGuard:
 
     def _look(self, without: Record | None = None) -> bool:
         """Whether one more job may be paid for; halts and heals."""
-        planned = (self._under_way(without) + 1) * self._tariff.expected
-        reached = self._caps.reached(self._spent(), planned, self._share)
+        a_job = self._tariff.expected
+        planned = (self._under_way(without) + 1) * a_job
+        reached = self._caps.reached(self._spent(), planned, self._share, a_job)
         if reached and self._share > 0.0:  # who owns nothing spends nothing
             self._halted = True
             until = float(reached.until * HOUR)
