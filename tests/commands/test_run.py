@@ -13,10 +13,10 @@ import pytest
 from confluent_kafka import Producer
 
 from worker.adapters.telemetry import open_log
-from worker.commands.run import DeadLetterCount, work
+from worker.commands.run import DeadLetterCount, on_signal, work
 from worker.emulator.broker import EmbeddedBroker
 from worker.errors import StartError
-from worker.settings import Settings, load
+from worker.settings import Drain, Settings, load
 
 SECONDS = 20.0
 
@@ -88,3 +88,14 @@ def produce(servers: str) -> None:
     producer = Producer({"bootstrap.servers": servers, "log_level": 0})
     producer.produce("texts", b"x")
     assert producer.flush(SECONDS) == 0
+
+
+@pytest.mark.parametrize(
+    ("drain", "told"),
+    [(Drain.LEAVE, "jobs that run are left to the next worker"), (Drain.WAIT, "finishing what is in")],
+)
+def test_a_first_signal_tells_what_becomes_of_the_jobs_that_run(drain: Drain, told: str) -> None:
+    stream, stop = io.StringIO(), asyncio.Event()
+    on_signal(stop, open_log("info", json_lines=True, stream=stream), drain)
+    assert stop.is_set()
+    assert told in stream.getvalue()

@@ -19,7 +19,7 @@ from worker.commands.opening import end_offsets, open_ports
 from worker.core.api_url import is_clear_text
 from worker.model import OutcomeKind
 from worker.notices import Ended, Notice, Spend
-from worker.settings import Settings, masked
+from worker.settings import Drain, Settings, masked
 
 Result = TypeVar("Result")
 
@@ -28,6 +28,12 @@ STARTING = "starting:"
 
 LOOK = 0.05
 """Seconds between two looks whether it has."""
+
+DRAINS = {
+    Drain.LEAVE: "what is being submitted is recorded, jobs that run are left to the next worker",
+    Drain.WAIT: "finishing what is in flight",
+}
+"""What a first signal begins."""
 
 
 class DeadLetterCount:
@@ -54,10 +60,11 @@ def run(
 ) -> None:
     """Run the worker until SIGTERM or SIGINT.
 
-    A first signal drains: nothing new is taken up, jobs in flight may end (limits.drain seconds), the rest is left to the next
-    worker. A second signal ends at once; nothing is lost by that. Exit codes: 0 drained, 1 a bug, 2 a wrong setting (or dead
-    letters with --fail-on-dead-letters), 3 topics, brokers or offsets are not ready, 4 --until-end ended before the end: there
-    are too many dead letters of one reason, and a record that was tried since became one too.
+    A first signal drains: nothing new is taken up, what is being submitted is recorded (limits.drain seconds at the most), and
+    jobs that run are left to the next worker; with guarantees.drain=wait they may end. A second signal ends at once; nothing is
+    lost by that. Exit codes: 0 drained, 1 a bug, 2 a wrong setting (or dead letters with --fail-on-dead-letters), 3 topics,
+    brokers or offsets are not ready, 4 --until-end ended before the end: there are too many dead letters of one reason, and a
+    record that was tried since became one too.
     """
     settings = settings_from(config, flags)
     if until_end and settings.kafka.start_from is None:
@@ -100,7 +107,7 @@ async def work(settings: Settings, log: Logger, dead_letters: DeadLetterCount, *
     spare_the_collector()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal, stop, log)
+        asyncio.get_running_loop().add_signal_handler(number, on_signal, stop, log, settings.guarantees.drain)
     probes = Probes()
     status = StatusServer(
         settings.status.host, settings.status.port, live=probes.not_live, ready=probes.not_ready, spend=probes.spend
@@ -162,10 +169,10 @@ def spare_the_collector() -> None:
     gc.set_threshold(50_000, 20, 100)
 
 
-def on_signal(stop: asyncio.Event, log: Logger) -> None:
+def on_signal(stop: asyncio.Event, log: Logger, drain: Drain) -> None:
     """The first signal drains, the second ends the process on the spot: what is not committed is taken up again."""
     if stop.is_set():
         log.warning("second signal: ending at once")
         os._exit(130)
-    log.info("draining: finishing what is in flight; a second signal ends at once")
+    log.info(f"draining: {DRAINS[drain]}; a second signal ends at once")
     stop.set()
