@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes.virtual_time import EPOCH
 from tests.flow.harness import House, in_house
+from tests.flow.test_adoption import replay, timed_out
 from worker.core.ledger_codec import encode
 from worker.core.spending import NANO, Spent, hour_of
 from worker.errors import Unanswered
@@ -290,3 +291,19 @@ def test_in_strict_mode_a_submit_that_may_not_be_paid_leaves_no_intent() -> None
         assert house.ended == 60
 
     in_house(test, WORKER_GUARANTEES__ON_UNKNOWN_SUBMIT="dead_letter", **cap(30))
+
+
+@pytest.mark.parametrize("mode", ["resubmit", "dead_letter"])
+def test_lost_jobs_that_wait_to_be_made_anew_do_not_keep_each_other_from_what_is_left_under_the_cap(mode: str) -> None:
+    async def test(house: House) -> None:
+        letter = await timed_out(house)
+        house.api.latency = 0.7
+        for n in range(30):
+            replay(house, letter, request_id=b"gone-%d" % n)
+        house.start()
+        for _ in range(3):
+            await next_hour(house)
+        await house.until(lambda: house.lag() == 0, 60.0)
+        assert house.api.posts == {"t": 1 + 30}
+
+    in_house(test, 1, **cap(10, WORKER_GUARANTEES__ON_UNKNOWN_SUBMIT=mode))

@@ -43,7 +43,7 @@ class Partition:
         self.exceeded = taken.ledger.exceeded
         self.spent = taken.ledger.spent
         self._costs: dict[int, Cost] = {}
-        self._priced: set[int] = set()  # the cost of their newest job is known
+        self._priced: set[int] = set()  # the cost of their newest job is known, if only that there is none
         self.offsets = restored(taken.ledger)
         self.marks: dict[int, Mark] = {
             entry.offset: entry.mark for entry in taken.ledger.entries if entry.mark != BLANK
@@ -98,17 +98,22 @@ class Partition:
 
     def set_mark(self, offset: int, mark: Mark) -> None:
         """Something new is known of a record: the next commit writes it down."""
+        if mark.request_id != self.mark(offset).request_id:
+            self._priced.discard(offset)
         if mark == BLANK:
             self.marks.pop(offset, None)
         else:
             self.marks[offset] = mark
-        self._priced.discard(offset)
         self.changed = True
 
     def cost(self, offset: int, cost: Cost) -> None:
         """A job of this record has cost so much; it is spent, for the ledger, once the record is finished."""
         before = self._costs.get(offset)
         self._costs[offset] = cost if before is None else Cost(cost.hour, before.nanos + cost.nanos)
+        self._priced.add(offset)
+
+    def costs_nothing(self, offset: int) -> None:
+        """The newest job of this record is lost, and was not billed."""
         self._priced.add(offset)
 
     def jobs_without_cost(self) -> Collection[int]:

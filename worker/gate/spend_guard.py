@@ -79,6 +79,14 @@ class SpendGuard:
         """A job was given up whose result, if there was one, was billed and not seen."""
         self._count(record, self._tariff.expected)
 
+    def lost(self, record: Record) -> None:
+        """A job was lost that is not billed. Its record may wait for the next one for long: that must not keep others, or itself,
+        from what is left under the cap."""
+        partition = self._partitions.of(record)
+        if partition:
+            partition.costs_nothing(record.offset)
+        self.left()
+
     def owns(self, share: float) -> None:
         """Partitions have come or gone; `share`: of all there are."""
         self._share = share

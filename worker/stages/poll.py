@@ -101,7 +101,7 @@ class Poll:
 
         state = await self._ask(Call.STATUS, record, job, status)
         if state is None:
-            raise unrecognised(job, "the API knows no such job")
+            raise self._unrecognised(record, job, "the API knows no such job")
         return state if state is not JobState.COMPLETED else await self._fetched(record, job, self._age(job))
 
     async def _look(self, record: Record, job: Job) -> Completed | JobState:
@@ -191,6 +191,8 @@ class Poll:
             )
             if verdict.reason is Reason.EXPIRED:
                 self._guard.given_up(record)
+            else:
+                self._guard.lost(record)
             # a result that expired while nobody could fetch it is not the event's fault
             excused = verdict.reason is Reason.EXPIRED and self._age(job) - used.seconds > ALLOWANCE
             adopted = is_adopted(record.headers, job.request_id)  # its attempts were counted before the replay
@@ -201,7 +203,7 @@ class Poll:
 
     def _check_deadline(self, record: Record, job: Job, used: "Stopwatch", detail: str, *, doubted: bool) -> None:
         if doubted and used.seconds > min(RECOGNITION, self._deadline):
-            raise unrecognised(job, detail)
+            raise self._unrecognised(record, job, detail)
         if used.seconds > self._deadline:
             waited = (
                 f"no result {self._age(job):.0f} s after submission (api.deadline is {self._deadline:.0f} s): {detail}"
@@ -209,14 +211,14 @@ class Poll:
             self._guard.given_up(record)
             raise Rejected(Reason.TIMEOUT, waited, retryable=True, attempts=job.attempt, job=job)
 
+    def _unrecognised(self, record: Record, job: Job, detail: str) -> JobLostError:
+        """An adopted job that the API does not know, or does not speak of: submit the text."""
+        self._guard.lost(record)
+        rejection = Rejected(Reason.EXPIRED, detail, retryable=True, attempts=job.attempt, job=job)
+        return JobLostError(rejection, counted=False)
+
     def _age(self, job: Job) -> float:
         return max(0.0, self._clock.epoch() - job.submitted_at)
-
-
-def unrecognised(job: Job, detail: str) -> JobLostError:
-    """An adopted job that the API does not know, or does not speak of: submit the text."""
-    rejection = Rejected(Reason.EXPIRED, detail, retryable=True, attempts=job.attempt, job=job)
-    return JobLostError(rejection, counted=False)
 
 
 class Stopwatch:
