@@ -257,3 +257,25 @@ def test_a_job_for_another_text_of_the_record_is_not_followed_when_a_deploy_read
         assert len(house.vectors()) == 1
 
     in_house(test, partitions=1)
+
+
+def test_a_finished_record_is_not_taken_up_to_show_whose_fault_it_is_that_others_are_stuck() -> None:
+    async def test(house: House) -> None:
+        house.api.latency = 1000.0
+        for text in ("0", "1", "", "3"):
+            house.produce(text, key=f"k{text}")
+        worker = house.start()
+        await house.until(lambda: len(house.recorded()) == 3 and house.ended == 1)
+        await house.stop_one(worker)
+        house.api.output = lambda request: []
+        for job in house.api.jobs.values():
+            job.seconds = 0.0
+        worker = house.start(WORKER_LIMITS__IN_FLIGHT="1")
+        await house.until(lambda: worker.in_flight == 3)
+        assert house.ended == 1
+        house.api.output = None
+        house.produce("4", key="k4")
+        await house.until(lambda: house.lag() == 0)
+        assert len(house.api.jobs) <= 3 + 1 + 3, "each is paid at most once more"
+
+    in_house(test, partitions=1)

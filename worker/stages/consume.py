@@ -147,6 +147,8 @@ class Consume:
             return
         if self._trials.take_waiting():
             return
+        for partition in self._partitions.values():
+            self._skip_finished(partition)
         ready = [one for one in self._partitions.values() if may_help(one, self._partitions, self._limits, stuck)]
         if self._open and ready and not self._in_work.one_works_alone:
             partition = min(ready, key=lambda partition: partition.in_flight)
