@@ -304,3 +304,18 @@ def test_an_answer_of_another_shape_at_the_start_is_not_called_unreachable() -> 
         assert not any("does not answer" in reason for reason in worker.not_ready())
 
     in_house(test)
+
+
+def test_texts_that_fail_by_themselves_and_fill_their_partition_do_not_keep_those_behind_them_waiting() -> None:
+    async def test(house: House) -> None:
+        house.api.refuse = lambda request: Refused(500, "boom", is_json=True) if "poison" in request.text else None
+        for n in range(3):
+            house.broker.publish(INPUT, b"poison", b'{"text": "poison"}', partition=n)
+        house.start()
+        await house.until(lambda: bool(house.observer.of(Halted)), 60.0)
+        for n in range(30):
+            house.produce(f"{n}", key=f"k{n}")
+        await house.until(lambda: house.lag() == 0, 900.0)
+        assert house.reasons() == {"API_ERROR": 3}
+
+    in_house(test, WORKER_LIMITS__IN_FLIGHT_PER_PARTITION="1")

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 
+from worker.core.acceptance import may_be_accepted
 from worker.core.admission import Stuck
 from worker.core.blame import Blame, Matter, Whose
 from worker.core.breaker import Fault
@@ -13,7 +14,7 @@ from worker.core.halting import Cause
 from worker.core.outage import KEY as OUTAGE
 from worker.core.outage import Outage, is_failure
 from worker.core.refusals import signature
-from worker.errors import WorkerError
+from worker.errors import ApiError, WorkerError
 from worker.gate.inquiry import Inquiry
 from worker.model import Completed, Reason
 from worker.ports import Clock
@@ -49,7 +50,7 @@ class Faults:
     ) -> Retry | Reject | None:
         """What holds for this event; None: the call is to be repeated."""
         if is_failure(error):
-            return await self._after_failure(call, verdict, event, probe=probe)
+            return await self._after_failure(call, verdict, error, event, probe=probe)
         self.answered(call, event)
         if not verdict.suspect:
             return verdict
@@ -120,7 +121,7 @@ class Faults:
             self._heal(before.key)
 
     async def _after_failure(
-        self, call: Call, verdict: Retry | Reject, event: Hashable, *, probe: bool
+        self, call: Call, verdict: Retry | Reject, error: WorkerError, event: Hashable, *, probe: bool
     ) -> Retry | Reject:
         """The API has failed: the event's attempts and time are used up only if it is the event's own fault."""
         if not isinstance(verdict, Retry):
@@ -131,7 +132,8 @@ class Faults:
         if self._outage.cause:
             self._halt(self._outage.cause)
         if call is Call.SUBMIT and (probe or fault is Fault.PERHAPS):
-            self._look_further(Stuck(None if probe else 1, jobless=False))
+            jobless = isinstance(error, ApiError) and not may_be_accepted(error)
+            self._look_further(Stuck(None if probe else 1, jobless))
         if fault is Fault.PERHAPS:
             fault = await self._of_one_that_fails_alone(call, event)
         return verdict if fault is Fault.EVENT else replace(verdict, counted=False, excused=True)
