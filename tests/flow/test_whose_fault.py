@@ -1,7 +1,7 @@
 """Whose fault a failure is, seen from the whole worker, and what heals it; found by an attack on it."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +9,7 @@ import pytest
 from tests.fakes.virtual_time import EPOCH
 from tests.flow.harness import INPUT, OUTPUT, House, in_house
 from tests.flow.test_gate import NO_CREDITS, REFUSED_KEY, Bench, at_the_gate
+from worker.core.halting import LONGEST_PROBE
 from worker.errors import ApiError, ProtocolError, Refused, Unanswered
 from worker.model import Completed, JobState
 from worker.notices import Halted, Healed
@@ -319,3 +320,22 @@ def test_texts_that_fail_by_themselves_and_fill_their_partition_do_not_keep_thos
         assert house.reasons() == {"API_ERROR": 3}
 
     in_house(test, WORKER_LIMITS__IN_FLIGHT_PER_PARTITION="1")
+
+
+@pytest.mark.parametrize("fate", ["expired", "failed"])
+def test_polls_that_are_answered_by_lost_jobs_end_a_halt_that_polls_have_met(fate: str) -> None:
+    async def test(house: House) -> None:
+        house.api.latency = 5.0
+        for n in range(50):
+            if fate == "failed":
+                house.api.failures[f"{n}"] = deque(["the model ran out of memory"])
+            house.produce(f"{n}", key=f"k{n}")
+        house.api.polls_down = lambda: Refused(403, "forbidden", is_json=True)
+        worker = house.start()
+        await house.clock.sleep(2 * 3600.0 if fate == "expired" else 600.0)
+        assert "forbidden" in worker.not_ready()[0]
+        house.api.polls_down = None
+        await house.until(lambda: house.lag() == 0, LONGEST_PROBE + 60.0)
+        assert len(house.vectors()) == 50
+
+    in_house(test)

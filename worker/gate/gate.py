@@ -11,12 +11,12 @@ from worker.core.halting import Asks, Cause, Halting, HealedBy, Standing
 from worker.core.outage import is_failure
 from worker.core.pace import Pace
 from worker.core.verdicts import judge
-from worker.errors import WorkerError
+from worker.errors import JobFailed, WorkerError
 from worker.gate.faults import Faults
 from worker.gate.inquiry import Inquiry
 from worker.gate.probing import Probing
 from worker.gate.waiting import WaitingLine
-from worker.model import Completed
+from worker.model import Completed, Reason
 from worker.notices import Halted, Healed, Throttled
 from worker.ports import Clock, EmbeddingApi, Observer
 
@@ -123,7 +123,9 @@ class Gate:
         request_id: str | None = None,
     ) -> Answer:
         """Make a call when it may be made. A 429 or a halt makes it wait and be repeated here; any other failure that has
-        a verdict is raised as CallFailedError, and what has none (a bug) as it is. `priority`: lowest first."""
+        a verdict is raised as CallFailedError, and what has none (a bug) as it is. `priority`: lowest first; `age`: of the job,
+        when it is called."""
+        called = self._clock.monotonic()
         while True:
             probe = await self._admit(call, priority)
             priority += 1.0  # who has met a halt lets others try first
@@ -132,7 +134,8 @@ class Gate:
                 answer = await request()
             except WorkerError as error:
                 self._probe_ended(probe=probe)
-                verdict = judge(call, error, age=age, request_id=request_id)
+                age_now = None if age is None else age + started - called
+                verdict = judge(call, error, age=age_now, request_id=request_id)
                 if isinstance(verdict, Crash):
                     raise
                 error.__traceback__ = None  # its frames hold the body of the answer, and who waits may wait for long
@@ -142,7 +145,7 @@ class Gate:
                 elif isinstance(verdict, Retry) and verdict.throttled:
                     self._throttled(verdict, started)
                 else:
-                    self._answered(error, probe=probe)
+                    self._answered(call, error, verdict, probe=probe)
                     judged = await self._faults.weigh(call, verdict, error, event, probe=probe)
                     if judged:
                         raise CallFailedError(judged) from None
@@ -209,13 +212,17 @@ class Gate:
         shut = self.pace.throttled(self._clock.monotonic(), reset_in, self._random(), started=started)
         self._observer.notice(Throttled(shut, self.pace.requests_per_minute))
 
-    def _answered(self, error: WorkerError, *, probe: bool) -> None:
-        """A probe was answered, if badly: the API is up, and takes the key."""
+    def _answered(self, call: Call, error: WorkerError, verdict: Retry | Reject, *, probe: bool) -> None:
+        """A probe was answered, if badly: the API is up, and takes the key; and polls are answered where it tells of a job that
+        it has FAILED or is gone. After a long halt that may be all that it has to tell."""
         halted = self._halting.probed
-        if probe and halted and not is_failure(error):
-            cause = halted.cause
-            if cause.healed_by is HealedBy.CALL and cause.asks is Asks.ANSWER:
-                self.heal(cause.key)
+        if not probe or not halted or is_failure(error):
+            return
+        cause = halted.cause
+        takes_key = cause.healed_by is HealedBy.CALL and cause.asks is Asks.ANSWER
+        tells_of_job = call is not Call.SUBMIT and (isinstance(error, JobFailed) or verdict.reason is Reason.EXPIRED)
+        if takes_key or (cause.healed_by is HealedBy.POLL and tells_of_job):
+            self.heal(cause.key)
 
     def _probe_ended(self, *, probe: bool) -> None:
         if probe:

@@ -9,6 +9,7 @@ from worker.core.backoff import delay
 from worker.core.endings import Call, Reject, Retry, Step
 from worker.core.polling import PollSchedule
 from worker.core.result_endpoint import REFUSALS, ResultEndpoint
+from worker.core.verdicts import RESULT_LIFETIME
 from worker.errors import Refused, Rejected, WorkerError
 from worker.gate.gate import CallFailedError, Gate
 from worker.gate.spend_guard import SpendGuard
@@ -106,7 +107,7 @@ class Poll:
 
     async def _look(self, record: Record, job: Job) -> Completed | JobState:
         """One poll: the result if the job is done, by as few requests as the API allows."""
-        if self._endpoint.ask_first():
+        if self._endpoint.ask_first() and self._age(job) < RESULT_LIFETIME:
             answer = await self._try_result(record, job)
             if answer is not None:
                 return answer
@@ -117,13 +118,14 @@ class Poll:
         return await self._fetched(record, job, found_at)
 
     async def _try_result(self, record: Record, job: Job) -> Completed | JobState | None:
-        """The answer of the result endpoint to a job that may still run; None where it refuses to say."""
+        """The answer of the result endpoint to a job that may still run; None where it refuses to say. A job that is let in only
+        after an hour may be gone, which it says."""
 
         async def result() -> Completed | JobState | None:
             try:
                 return await self._api.result(job.request_id)
             except Refused as refused:
-                if refused.status not in REFUSALS:
+                if refused.status not in REFUSALS or self._age(job) >= RESULT_LIFETIME:
                     raise
                 return None
 
