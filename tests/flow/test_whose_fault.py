@@ -339,3 +339,19 @@ def test_polls_that_are_answered_by_lost_jobs_end_a_halt_that_polls_have_met(fat
         assert len(house.vectors()) == 50
 
     in_house(test)
+
+
+def test_submits_of_unknown_fate_use_up_no_probe_in_strict_mode() -> None:
+    async def test(house: House) -> None:
+        house.api.refuse = lambda request: ProtocolError("no request_id", 200)
+        for n in range(60):
+            house.produce(f"{n}", key=f"k{n}")
+        worker = house.start()
+        await house.clock.sleep(600.0)
+        assert "refusals" in worker.not_ready()[0]
+        house.api.refuse = lambda request: None
+        house.produce("60", key="k60")
+        await house.until(lambda: house.lag() == 0, LONGEST_PROBE + 60.0)
+        assert house.reasons().keys() <= {"UNKNOWN_SUBMIT"}
+
+    in_house(test, partitions=1, WORKER_GUARANTEES__ON_UNKNOWN_SUBMIT="dead_letter")

@@ -133,12 +133,13 @@ class Gate:
             try:
                 answer = await request()
             except WorkerError as error:
-                self._probe_ended(probe=probe)
                 age_now = None if age is None else age + started - called
                 verdict = judge(call, error, age=age_now, request_id=request_id)
                 if isinstance(verdict, Crash):
+                    self._not_made(probe=probe)
                     raise
                 error.__traceback__ = None  # its frames hold the body of the answer, and who waits may wait for long
+                self._probe_ended(probe=probe)
                 if isinstance(verdict, Halt):
                     self.halt(verdict.cause)
                     self._faults.answered(call, event)
@@ -150,7 +151,7 @@ class Gate:
                     if judged:
                         raise CallFailedError(judged) from None
             except BaseException:
-                self._probe_ended(probe=probe)
+                self._not_made(probe=probe)
                 raise
             else:
                 self._probe_ended(probe=probe)
@@ -188,7 +189,7 @@ class Gate:
             probe = await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
-                self._probe_ended(probe=place.result() is True)
+                self._not_made(probe=place.result() is True)
             raise
         if probe is None:
             raise HeldBackError
@@ -227,6 +228,12 @@ class Gate:
     def _probe_ended(self, *, probe: bool) -> None:
         if probe:
             self._halting.probe_ended(self._clock.monotonic(), self._random())
+            self._changed.set()
+
+    def _not_made(self, *, probe: bool) -> None:
+        """A call that was let in was not made after all, or nobody waits for it: it shows nothing, another may try now."""
+        if probe:
+            self._halting.probe_cancelled()
             self._changed.set()
 
     def _succeeded(self, call: Call, answer: object, event: Hashable, started: float) -> None:
