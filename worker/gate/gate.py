@@ -222,7 +222,7 @@ class Gate:
         cause = halted.cause
         takes_key = cause.healed_by is HealedBy.CALL and cause.asks is Asks.ANSWER
         tells_of_job = call is not Call.SUBMIT and (isinstance(error, JobFailed) or verdict.reason is Reason.EXPIRED)
-        if takes_key or (cause.healed_by is HealedBy.POLL and tells_of_job):
+        if takes_key or (cause.healed_by in {HealedBy.POLL, HealedBy.CALL} and tells_of_job):
             self.heal(cause.key)
 
     def _probe_ended(self, *, probe: bool) -> None:
