@@ -355,3 +355,17 @@ def test_submits_of_unknown_fate_use_up_no_probe_in_strict_mode() -> None:
         assert house.reasons().keys() <= {"UNKNOWN_SUBMIT"}
 
     in_house(test, partitions=1, WORKER_GUARANTEES__ON_UNKNOWN_SUBMIT="dead_letter")
+
+
+def test_texts_that_fail_by_themselves_let_others_show_first_that_there_is_no_outage() -> None:
+    async def test(house: House) -> None:
+        house.api.refuse = lambda request: Refused(500, "boom", is_json=True) if "poison" in request.text else None
+        for n in range(10):
+            house.produce("poison", key=f"poison {n}")
+        worker = house.start()
+        await house.clock.sleep(3600.0)
+        assert "outage" in worker.not_ready()[0]
+        house.produce("good", key="good")
+        await house.until(lambda: "good" in house.vectors(), 2 * LONGEST_PROBE + 60.0)
+
+    in_house(test)

@@ -67,7 +67,11 @@ class Submit:
             tried = Try(record, request, attempt)
             try:
                 return await self._gate.call(
-                    Call.SUBMIT, partial(self._post, tried), event=(record.source, record.offset)
+                    Call.SUBMIT,
+                    partial(self._post, tried),
+                    event=(record.source, record.offset),
+                    # in an outage, who has failed lets others try first: perhaps it is one of few that always fail
+                    priority=float(failures) if self._gate.halted else 0.0,
                 )
             except HeldBackError:
                 tried.check_fate()
