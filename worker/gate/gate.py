@@ -7,16 +7,15 @@ from typing import TypeVar
 
 from worker.core.admission import Stuck
 from worker.core.endings import Call, Crash, Halt, Reject, Retry
-from worker.core.halting import Asks, Cause, Halting, HealedBy, Standing
-from worker.core.outage import is_failure
+from worker.core.halting import Cause, Halting, Standing
 from worker.core.pace import Pace
 from worker.core.verdicts import judge
-from worker.errors import JobFailed, WorkerError
+from worker.errors import WorkerError
+from worker.gate.evidence import disproved, disproved_by_failure
 from worker.gate.faults import Faults
 from worker.gate.inquiry import Inquiry
 from worker.gate.probing import Probing
 from worker.gate.waiting import WaitingLine
-from worker.model import Completed, Reason
 from worker.notices import Halted, Healed, Throttled
 from worker.ports import Clock, EmbeddingApi, Observer
 
@@ -214,16 +213,10 @@ class Gate:
         self._observer.notice(Throttled(shut, self.pace.requests_per_minute))
 
     def _answered(self, call: Call, error: WorkerError, verdict: Retry | Reject, *, probe: bool) -> None:
-        """A probe was answered, if badly: the API is up, and takes the key; and polls are answered where it tells of a job that
-        it has FAILED or is gone. After a long halt that may be all that it has to tell."""
+        """A probe was answered, if badly: that may show that the cause is gone as well."""
         halted = self._halting.probed
-        if not probe or not halted or is_failure(error):
-            return
-        cause = halted.cause
-        takes_key = cause.healed_by is HealedBy.CALL and cause.asks is Asks.ANSWER
-        tells_of_job = call is not Call.SUBMIT and (isinstance(error, JobFailed) or verdict.reason is Reason.EXPIRED)
-        if takes_key or (cause.healed_by in {HealedBy.POLL, HealedBy.CALL} and tells_of_job):
-            self.heal(cause.key)
+        if probe and halted and disproved_by_failure(halted.cause, call, error, verdict):
+            self.heal(halted.cause.key)
 
     def _probe_ended(self, *, probe: bool) -> None:
         if probe:
@@ -248,18 +241,3 @@ class Gate:
 
     def _look_further(self, stuck: Stuck) -> None:
         self.when_stuck(stuck)
-
-
-def disproved(cause: Cause, call: Call, answer: object) -> bool:
-    """Whether the cause would not have let this call succeed. An answer of None: the stage has put up with a refusal."""
-    match cause.healed_by:
-        case HealedBy.SUBMIT:
-            return call is Call.SUBMIT and answer is not None
-        case HealedBy.POLL:
-            return call is not Call.SUBMIT and answer is not None
-        case HealedBy.CALL:
-            return answer is not None
-        case HealedBy.RESULT:
-            return isinstance(answer, Completed)
-        case _:
-            return False
