@@ -132,7 +132,8 @@ class Faults:
         if self._outage.cause:
             self._halt(self._outage.cause)
         if call is Call.SUBMIT and (probe or fault is Fault.PERHAPS):
-            jobless = isinstance(error, ApiError) and not may_be_accepted(error)
+            # a probe: the limit of a partition is not what keeps an outage standing
+            jobless = probe and isinstance(error, ApiError) and not may_be_accepted(error)
             self._look_further(Stuck(None if probe else 1, jobless))
         if fault is Fault.PERHAPS:
             fault = await self._of_one_that_fails_alone(call, event)
