@@ -79,7 +79,9 @@ class Worker:
         self._leasehold = Leasehold(Lease(cap), clock, observer)
         pace = Pace(clock.monotonic(), settings.pace.requests_per_minute)
         counts_outages = guarantees.on_outage is OnOutage.DEAD_LETTER
-        self._gate = Gate(pace, ports.api, clock, observer, chance, counts_outages=counts_outages)
+        self._gate = Gate(
+            pace, ports.api, clock, observer, chance, counts_outages=counts_outages, connections=api.connections
+        )
         dead = settings.dead_letters
         self._trials = Trials(DeadLetterBudget(dead.share, dead.window, dead.run), self._gate, clock)
         self._guard = SpendGuard(self._partitions, self._gate, clock, observer, settings.spend)

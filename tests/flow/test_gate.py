@@ -1,6 +1,7 @@
 """The gate: pace, halts and probes, in virtual time."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -393,5 +394,32 @@ def test_a_cause_that_the_credits_call_heals_alone_needs_no_event() -> None:
         assert bench.api.calls.total() == 0
         await asyncio.wait_for(waiting, 1.0)
         assert bench.api.calls == {"credits": 1, "submit": 1}
+
+    at_the_gate(test)
+
+
+def test_no_more_calls_are_under_way_than_there_are_connections_and_polls_have_half_of_them() -> None:
+    async def test(bench: Bench) -> None:
+        under_way: Counter[Call] = Counter()
+        most: Counter[Call] = Counter()
+
+        async def call(kind: Call, event: int) -> None:
+            async def request() -> None:
+                under_way[kind] += 1
+                most[kind] = max(most[kind], under_way[kind])
+                await bench.clock.sleep(1.0)
+                under_way[kind] -= 1
+
+            await bench.gate.call(kind, request, event=event)
+
+        submits = [asyncio.create_task(call(Call.SUBMIT, n)) for n in range(100)]
+        await bench.clock.sleep(0.1)
+        polls = [asyncio.create_task(call(Call.STATUS, n)) for n in range(40)]
+        await bench.clock.sleep(1.0)
+        assert most == {Call.SUBMIT: 32, Call.STATUS: 32}
+        submits[-1].cancel()
+        await asyncio.gather(*submits[:-1], *polls)
+        assert most == {Call.SUBMIT: 32, Call.STATUS: 32}
+        assert not under_way.total()
 
     at_the_gate(test)

@@ -46,15 +46,17 @@ class Gate:
         random: Callable[[], float],
         *,
         counts_outages: bool = False,
+        connections: int = 64,
     ) -> None:
-        """`counts_outages`: an outage halts nothing and uses up attempts and time."""
+        """`counts_outages`: an outage halts nothing and uses up attempts and time. `connections`: to the API, half of them for
+        polls and half for submits."""
         self.pace = pace
         self._clock = clock
         self._observer = observer
         self._random = random
         self._halting = Halting()
-        self._polls = WaitingLine()
-        self._submits = WaitingLine()
+        self._polls = WaitingLine(max(1, connections // 2))
+        self._submits = WaitingLine(max(1, connections // 2))
         self._inquiry = Inquiry(api, clock, counts_outages=counts_outages)
         self._faults = Faults(
             self._inquiry, self.halt, self.heal, self._look_further, clock, counts_outages=counts_outages
@@ -130,7 +132,7 @@ class Gate:
             priority += 1.0  # who has met a halt lets others try first
             started = self._clock.monotonic()
             try:
-                answer = await request()
+                answer = await self._made(call, request)
             except WorkerError as error:
                 age_now = None if age is None else age + started - called
                 verdict = judge(call, error, age=age_now, request_id=request_id)
@@ -177,17 +179,34 @@ class Gate:
             except TimeoutError:
                 continue
 
+    async def _made(self, call: Call, request: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Make a call that was let in."""
+        try:
+            return await request()
+        finally:
+            self._leave(self._line_of(call))
+
+    def _leave(self, line: WaitingLine) -> None:
+        line.leave()
+        if line:
+            self._changed.set()
+
+    def _line_of(self, call: Call) -> WaitingLine:
+        return self._submits if call is Call.SUBMIT else self._polls
+
     async def _admit(self, call: Call, priority: float) -> bool:
-        line = self._submits if call is Call.SUBMIT else self._polls
+        line = self._line_of(call)
         nobody_waits = not self._polls and not self._submits
         if nobody_waits and not self._closed_for(line) and self.pace.take(self._clock.monotonic()) == 0.0:
+            line.enter()
             return False
         place = line.join(priority)
         self._changed.set()
         try:
             probe = await place
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
+            if place.done() and not place.cancelled() and place.result() is not None:
+                self._leave(line)
                 self._not_made(probe=place.result() is True)
             raise
         if probe is None:
@@ -195,7 +214,7 @@ class Gate:
         return probe
 
     def _closed_for(self, line: WaitingLine) -> bool:
-        return self._halting.closed_for(polls=line is self._polls)
+        return line.is_full or self._halting.closed_for(polls=line is self._polls)
 
     async def _let_in(self) -> float | None:
         """Let in what may enter now. Returns the seconds until the next look (None: when something changes)."""
