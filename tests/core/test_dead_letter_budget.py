@@ -155,3 +155,12 @@ def test_the_window_forgets_what_has_left_it() -> None:
     assert not any(budget.counted(outcome, 0.0) for outcome in outcomes)
     assert +budget._counts == Counter({None: 5, Reason.INVALID_EVENT: 5})
     assert budget.counted(dead(), 0.0)
+
+
+def test_what_it_says_to_do_where_this_is_normal_is_what_helps_a_restart() -> None:
+    raised, none = DeadLetterBudget(0.9, 200, 1000), DeadLetterBudget(1.0, 200, 0)
+    assert raised.inherit(Reason.INVALID_EVENT, 0.0)
+    assert not none.inherit(Reason.INVALID_EVENT, 0.0)
+    assert raised.overrun
+    for told in (raised.overrun.sentence, raised.overrun.last_words):
+        assert "or restart with dead_letters.share=1 and dead_letters.run=0 (no limit) if this is normal" in told

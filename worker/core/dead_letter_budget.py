@@ -50,7 +50,8 @@ class Limit(StrEnum):
     INHERITED = "the limit"
 
 
-_RAISE = f"raise {Limit.SHARE} and {Limit.RUN} if this is normal"
+_NO_LIMIT = f"restart with {Limit.SHARE}=1 and {Limit.RUN}=0 (no limit) if this is normal"
+"""What ends it at once: with any other limits a restart begins halted (`inherit`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class Overrun:
         """What is the matter, what is likely to help, and what happens next."""
         return (
             f"{CAUSE}: {self.reason} {self._what}: {FIXES[self.reason]}; one record at a time is tried and intake resumes by "
-            f"itself, or {_RAISE}"
+            f"itself, or {_NO_LIMIT}"
         )
 
     @property
@@ -75,7 +76,7 @@ class Overrun:
         """The same for a worker that does not wait until it is over."""
         return (
             f"{CAUSE}: {self.reason} {self._what}, and a record that was tried ended as a dead letter too: {FIXES[self.reason]}; "
-            f"what is done stays done, run it again for the rest, or {_RAISE}"
+            f"what is done stays done, run it again for the rest, or {_NO_LIMIT}"
         )
 
     @property
