@@ -14,7 +14,7 @@ from worker.core.ledger import job_of
 from worker.core.pace import Pace
 from worker.core.partitions import Partitions
 from worker.core.polling import PollSchedule
-from worker.errors import TooManyDeadLetters, WorkerError
+from worker.errors import EndNotReached, WorkerError
 from worker.gate.gate import Gate
 from worker.gate.leasehold import Leasehold
 from worker.gate.outbox import Outbox
@@ -59,6 +59,10 @@ class Ports:
     session_timeout: float = 15.0
     metadata_limit: int = 4096
     bare_schema: str = ""
+
+
+STOPPED = "stopped before the end of the input: what is done stays done, run it again for the rest"
+"""Why a run until the end that was told to stop has not reached it."""
 
 
 class Worker:
@@ -176,7 +180,7 @@ class Worker:
         """Work until `stop` is set, or until all below the offsets `until` is finished. Then drain, commit and leave.
 
         Raises what ended it otherwise: a bug (as it is), StartError, or the source's or sink's fatal WorkerError; and
-        TooManyDeadLetters, drained, where `until` is not reached because of them.
+        EndNotReached, drained, where `until` is not reached: it was told to stop, or there are too many dead letters.
         """
         starting = asyncio.create_task(self._start())
         endings: list[asyncio.Task[Any]] = [
@@ -203,10 +207,11 @@ class Worker:
                     endings.append(end)
                 await self._first_of(*endings)
             starting.cancel()
-            last_words = self._trials.last_words if end is not None and end.done() and not end.result() else ""
+            reached = end is not None and end.done() and end.result()
+            why = "" if stop.is_set() else self._trials.last_words
             await self._drain()
-            if last_words:
-                raise TooManyDeadLetters(last_words)
+            if until is not None and not reached:
+                raise EndNotReached(why or STOPPED)
         except WorkerError:
             raise
         except Exception as error:

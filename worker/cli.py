@@ -1,9 +1,9 @@
 """The command line. Exit codes: 0 done, 1 something went wrong, 2 a setting is wrong, 3 the surroundings are not ready, 4 ended
-before it was done (a replay that can be resumed; `run --until-end` over too many dead letters), 130 Ctrl-C."""
+before it was done (a replay that can be resumed; `run --until-end` before its end), 130 Ctrl-C."""
 
 import sys
 
-from worker.errors import ConfigurationError, ReplayInterrupted, StartError, TooManyDeadLetters, WorkerError
+from worker.errors import ConfigurationError, EndNotReached, ReplayInterrupted, StartError, WorkerError
 
 INTERRUPTED = 130
 
@@ -19,7 +19,7 @@ def main() -> None:
         end(error, 2)
     except StartError as error:
         end(error, 3)
-    except (ReplayInterrupted, TooManyDeadLetters) as error:
+    except (ReplayInterrupted, EndNotReached) as error:
         end(error, 4)
     except WorkerError as error:
         end(error, 1)

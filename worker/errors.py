@@ -3,7 +3,7 @@
 WorkerError
 |-- ConfigurationError    a setting is wrong: exit 2
 |-- StartError            the surroundings are not ready (topics, broker, offsets): exit 3
-|-- TooManyDeadLetters    `run --until-end` ended before its end, halted: exit 4
+|-- EndNotReached         `run --until-end` ended before the end of its input: exit 4
 |-- ReplayInterrupted     a replay stopped between two transactions, and can be resumed: exit 4
 |-- InvalidEvent          the record cannot become a text event: dead letter INVALID_EVENT
 |-- InvalidResult         the API's output is not a usable vector: dead letter INVALID_RESULT
@@ -39,8 +39,9 @@ class StartError(WorkerError):
     """The worker cannot start in these surroundings."""
 
 
-class TooManyDeadLetters(WorkerError):
-    """A worker that was to work off its input and end has halted, and what it tried since was no better."""
+class EndNotReached(WorkerError):
+    """A worker that was to work off its input ended before: it was told to stop, or dead letters are over budget and what it
+    tried since was no better."""
 
 
 class ReplayInterrupted(WorkerError):

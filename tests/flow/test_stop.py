@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from tests.flow.harness import DEAD, House, ends_of_input, in_house
-from worker.errors import TooManyDeadLetters, Unanswered
+from worker.errors import EndNotReached, Unanswered
 from worker.model import TopicPartition
 from worker.notices import CommitFailed, Halted
 from worker.settings import StartFrom
@@ -199,20 +199,31 @@ def test_until_end_gives_up_where_dead_letters_are_over_budget_and_what_is_tried
         for n in range(500):
             house.produce("", key=f"k{n}")
         house.start(ends_of_input(house))
-        with pytest.raises(
-            TooManyDeadLetters, match="a record that was tried ended as a dead letter too: look at what the"
-        ):
+        with pytest.raises(EndNotReached, match="a record that was tried ended as a dead letter too: look at what the"):
             await ended(house, 0, 60.0)
         before = len(house.broker.records(DEAD))
         assert 10 <= before < 100
         house.workers.clear()
         house.start(ends_of_input(house))  # begins halted, and tries one record
-        with pytest.raises(TooManyDeadLetters):
+        with pytest.raises(EndNotReached):
             await ended(house, 0, 60.0)
         assert len(house.broker.records(DEAD)) == before + 1
         house.workers.clear()
 
     in_house(test, WORKER_DEAD_LETTERS__RUN="10", WORKER_LIMITS__IN_FLIGHT="20")
+
+
+def test_until_end_a_stop_before_the_end_is_no_success() -> None:
+    async def test(house: House) -> None:
+        house.api.latency = 100.0
+        house.produce("t", key="k")
+        house.start(ends_of_input(house))
+        await house.until(lambda: len(house.api.jobs) == 1)
+        with pytest.raises(EndNotReached, match="stopped before the end of the input"):
+            await house.stop()
+        house.workers.clear()
+
+    in_house(test, partitions=1)
 
 
 def test_until_end_finishes_where_dead_letters_are_over_budget_and_what_is_tried_ends_well() -> None:

@@ -13,10 +13,11 @@ import typer
 from worker.adapters.clock import SystemClock
 from worker.adapters.status import StatusServer
 from worker.adapters.telemetry import Logger, LogObserver, Observers, open_log
-from worker.app import Ports, Worker
+from worker.app import STOPPED, Ports, Worker
 from worker.commands.configuration import ConfigFile, Flags, api_key_of, run_until_done, settings_from
 from worker.commands.opening import end_offsets, open_ports
 from worker.core.api_url import is_clear_text
+from worker.errors import EndNotReached
 from worker.model import OutcomeKind
 from worker.notices import Ended, Notice, Spend
 from worker.settings import Drain, Settings, masked
@@ -63,8 +64,8 @@ def run(
     A first signal drains: nothing new is taken up, what is being submitted is recorded (limits.drain seconds at the most), and
     jobs that run are left to the next worker; with guarantees.drain=wait they may end. A second signal ends at once; nothing is
     lost by that. Exit codes: 0 drained, 1 a bug, 2 a wrong setting (or dead letters with --fail-on-dead-letters), 3 topics,
-    brokers or offsets are not ready, 4 --until-end ended before the end: there are too many dead letters of one reason, and a
-    record that was tried since became one too.
+    brokers or offsets are not ready, 4 --until-end ended before the end: by a signal, or there are too many dead letters of
+    one reason, and a record that was tried since became one too.
     """
     settings = settings_from(config, flags)
     if until_end and settings.kafka.start_from is None:
@@ -125,6 +126,8 @@ async def work(settings: Settings, log: Logger, dead_letters: DeadLetterCount, *
                 await probes.worker.run(stop, until)
             finally:
                 started.cancel()
+        elif until_end:
+            raise EndNotReached(STOPPED)
         log.info("stopped")
     finally:
         await status.close()
