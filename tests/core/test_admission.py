@@ -5,7 +5,8 @@ import pytest
 from worker.core.admission import may_start, pauses
 from worker.core.ledger import Entry, Ledger, Mark, Place
 from worker.core.ledger_codec import encode
-from worker.core.partitions import Partition, Partitions
+from worker.core.partition import Partition
+from worker.core.partitions import Partitions
 from worker.core.takeover import first_metadata
 from worker.model import Assignment, Position, Record, TopicPartition
 from worker.settings.sections import LimitsSettings

@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from tests.simulation.patching import Bugs, Patch, bug
-from worker.core import partitions, takeover, verdicts
+from worker.core import partition, takeover, verdicts
 from worker.core.ledger import Ledger
 from worker.core.ledger_codec import encode
-from worker.core.partitions import Partition, Partitions
+from worker.core.partition import Partition
+from worker.core.partitions import Partitions
 from worker.gate.outbox import Outbox
 from worker.model import Outcome
 
@@ -17,8 +18,8 @@ BUGS: Bugs = {}
 
 def _ledgers_made(change: Any) -> list[Patch]:
     """Every ledger that is to be committed goes through `change`."""
-    made = partitions.__dict__["ledger_of"]
-    return [Patch(partitions, "ledger_of", lambda *given, **named: change(made(*given, **named)))]
+    made = partition.__dict__["ledger_of"]
+    return [Patch(partition, "ledger_of", lambda *given, **named: change(made(*given, **named)))]
 
 
 @bug(BUGS)
@@ -92,7 +93,7 @@ def capacity_ignored() -> Sequence[Patch]:
     """As many records in work as the settings say, and ledgers as long as that takes."""
     return [
         Patch(Partitions, "record_limit", property(lambda self: 120)),
-        Patch(partitions, "encode_within", lambda ledger, *given, **named: encode(ledger)),
+        Patch(partition, "encode_within", lambda ledger, *given, **named: encode(ledger)),
     ]
 
 
@@ -111,23 +112,23 @@ def takeover_wait_waived() -> Sequence[Patch]:
 @bug(BUGS)
 def always_handed_over_clean() -> Sequence[Patch]:
     """Every ledger says that its writer has ended its work."""
-    fit: Any = partitions.__dict__["encode_within"]
+    fit: Any = partition.__dict__["encode_within"]
 
     def encode_within(ledger: Ledger, *given: Any, **named: Any) -> Any:
         return fit(replace(ledger, clean=True, waiting=False), *given, **named)
 
-    return [Patch(partitions, "encode_within", encode_within)]
+    return [Patch(partition, "encode_within", encode_within)]
 
 
 @bug(BUGS)
 def wait_not_passed_on() -> Sequence[Patch]:
     """Who hands over while its own takeover wait still runs waives the rest of it."""
-    fit: Any = partitions.__dict__["encode_within"]
+    fit: Any = partition.__dict__["encode_within"]
 
     def encode_within(ledger: Ledger, *given: Any, **named: Any) -> Any:
         return fit(replace(ledger, waiting=False), *given, **named)
 
-    return [Patch(partitions, "encode_within", encode_within)]
+    return [Patch(partition, "encode_within", encode_within)]
 
 
 @bug(BUGS)

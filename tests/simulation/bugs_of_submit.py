@@ -6,7 +6,7 @@ from typing import Any
 from tests.simulation.patching import Bugs, Patch, bug
 from worker.core.lease import Lease
 from worker.core.ledger import BLANK, intended, submitted
-from worker.core.partitions import Partition
+from worker.core.partition import Partition
 from worker.gate.leasehold import Leasehold
 from worker.gate.leaving import Leaving
 from worker.model import Job, Record

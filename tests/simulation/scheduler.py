@@ -146,12 +146,12 @@ class Scheduler(asyncio.AbstractEventLoop):
                 if not process.ready:
                     break
                 self._run(process)
-        process.alive = False
-        for task in process.tasks:
-            if not task.done():  # it had not begun, or does not want to end
-                task._log_destroy_pending = False  # type: ignore[attr-defined]
-                with suppress(RuntimeError):
-                    task.get_coro().close()
+            process.alive = False
+            for task in process.tasks:
+                if not task.done():  # it had not begun, or does not want to end
+                    task._log_destroy_pending = False  # type: ignore[attr-defined]
+                    with suppress(RuntimeError):
+                        task.get_coro().close()
         process.tasks.clear()
         process.ready.clear()
         process.errors.clear()

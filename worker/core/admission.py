@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from worker.core.partitions import Partition, Partitions
+from worker.core.partition import Partition
+from worker.core.partitions import Partitions
 from worker.model import TopicPartition
 from worker.settings.sections import LimitsSettings
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from worker.core.partitions import Partition
+from worker.core.partition import Partition
 from worker.errors import CommitAborted
 from worker.gate.outbox import Ready
 from worker.model import Position, TopicPartition

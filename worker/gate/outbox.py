@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from worker.core.batching import fitting, message_bytes
-from worker.core.partitions import Partition, Partitions
+from worker.core.partition import Partition
+from worker.core.partitions import Partitions
 from worker.errors import MessageRefused
 from worker.model import Outcome, OutcomeKind, Record, TopicPartition
 

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
 from worker.core.admission import Stuck, may_help, may_start, pauses
-from worker.core.partitions import Partition, Partitions
+from worker.core.partition import Partition
+from worker.core.partitions import Partitions
 from worker.gate.gate import Gate
 from worker.gate.in_work import InWork
 from worker.gate.leaving import Leaving

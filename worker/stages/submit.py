@@ -9,7 +9,8 @@ from worker.core.acceptance import may_be_accepted
 from worker.core.backoff import delay
 from worker.core.endings import Call, Reject, Retry
 from worker.core.ledger import Mark, intended, submitted
-from worker.core.partitions import Partition, Partitions
+from worker.core.partition import Partition
+from worker.core.partitions import Partitions
 from worker.errors import ApiError, Rejected, Superseded
 from worker.gate.gate import CallFailedError, Gate, HeldBackError
 from worker.gate.leasehold import Leasehold
