@@ -9,7 +9,7 @@ import pytest
 from tests.fakes.api import FakeApi
 from tests.fakes.observer import RememberingObserver
 from tests.fakes.virtual_time import EPOCH, VirtualClock, run
-from worker.core.breaker import RUN
+from worker.core.breaker import LONELY, RUN
 from worker.core.endings import Call, Reject, Retry
 from worker.core.halting import Asks, Cause, HealedBy
 from worker.core.pace import Pace
@@ -308,9 +308,14 @@ def test_half_open_lets_one_call_in_at_a_time() -> None:
     at_the_gate(test)
 
 
-def test_an_event_that_fails_alone_is_blamed_where_the_credits_call_answers() -> None:
+def test_an_event_that_fails_alone_for_an_hour_is_blamed_where_the_credits_call_answers() -> None:
     async def test(bench: Bench) -> None:
         bench.api.refuse = lambda request: Refused(500, "this one breaks it", is_json=True)
+        with pytest.raises(CallFailedError) as raised:
+            await bench.submit("one")
+        assert isinstance(raised.value.verdict, Retry)
+        assert not raised.value.verdict.counted, "it may be the first that meets an outage"
+        await bench.clock.sleep(LONELY)
         with pytest.raises(CallFailedError) as raised:
             await bench.submit("one")
         assert isinstance(raised.value.verdict, Retry)

@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.virtual_time import EPOCH
 from tests.flow.harness import DEAD, House, headers_of, in_house
 from worker.core.api_key import ApiKey
-from worker.core.breaker import FRESH
+from worker.core.breaker import FRESH, LONELY
 from worker.core.halting import LONGEST_PROBE
 from worker.errors import ApiError, JobFailed, Refused, Unanswered
 from worker.model import EmbedRequest, Metrics
@@ -215,11 +215,43 @@ def test_an_event_that_breaks_the_api_ends_among_others_and_alone() -> None:
         assert worker.not_ready() == []
         ended = house.ended
         house.produce("bad", key="alone")
-        await house.until(lambda: house.ended == ended + 1, 60.0)
+        lasted = await house.until(lambda: house.ended == ended + 1, LONELY + 300.0)
+        assert lasted > LONELY
         (last,) = [record for record in house.broker.records(DEAD) if record.key == b"alone"]
         assert headers_of(last)["dlq.attempts"] == "3"
         assert headers_of(last)["dlq.retryable"] == "true"
         assert worker.not_ready() == []
+
+    in_house(test)
+
+
+def test_events_that_come_one_by_one_in_an_outage_of_submits_only_are_not_blamed() -> None:
+    async def test(house: House) -> None:
+        names = count()
+        worker = house.start()
+        texts(house, names, 1)
+        await house.until(lambda: house.ended == 1)
+        house.api.refuse = lambda request: internal_error()  # the credits call answers
+        for _ in range(5):
+            texts(house, names, 1)
+            await house.clock.sleep(700.0)  # longer than one failure speaks for another event
+        assert not house.broker.records(DEAD)
+        house.api.refuse = lambda request: None
+        await house.until(lambda: house.ended == 6, LONGEST_PROBE + SLACK)
+        assert not house.broker.records(DEAD)
+        assert worker.not_ready() == []
+
+    in_house(test)
+
+
+def test_a_lone_submit_whose_answer_is_lost_again_and_again_is_not_repeated_for_an_hour() -> None:
+    async def test(house: House) -> None:
+        house.start()
+        house.api.lost = lambda: Unanswered("reset", sent=True)
+        house.produce("text", key="k")
+        await house.until(lambda: house.ended == 1, 60.0)
+        assert house.reasons() == {"API_ERROR": 1}
+        assert house.api.posts["text"] == 3
 
     in_house(test)
 

@@ -12,7 +12,8 @@ breaker to open, so an outage uses up nothing of the events that fail first, how
 
     while it is open                                                                    not the event's
     while it is closed, and other events have succeeded since the event failed last     the event's own
-    while it is closed, and no other event has failed since the last success            perhaps: the credits call decides
+    while it is closed, and no other event has failed since the last success            perhaps: the credits call decides,
+                                                                                        once it has lasted for LONELY
     while it is closed, and others fail too, or the API is silent                       not the event's
 
 Several events that are bad by themselves, with nothing else on the topic, look like an outage: they wait for the next good one.
@@ -35,6 +36,10 @@ LASTING = 1.0
 
 FRESH = 300.0
 """Seconds for which the failure of one event speaks for another one. Whoever pauses after a failure fails again before."""
+
+LONELY = 3600.0
+"""Seconds for which an event that fails alone may be the first that meets an outage, on a topic too quiet for others to show it;
+not where each try may be billed."""
 
 REMEMBERED = 10_000
 """Events of which the last failure is known; one that is forgotten counts as one that fails for the first time."""
@@ -111,6 +116,10 @@ class Breaker:
         """Whether no other event has failed since the last success, of late."""
         others = (at for other, at in self._failing.items() if other != event)
         return not self.is_open and all(now - at > FRESH for at in others)
+
+    def lasts(self, now: float) -> float:
+        """Seconds since the first of the failures in a row; 0 where the last call has succeeded."""
+        return now - self._run_began if self._run else 0.0
 
     def heard(self, now: float, *, answers: bool) -> None:
         """The free credits call was made. No answer: the API is down, whoever fails. An answer: what one event alone has met is

@@ -70,6 +70,10 @@ class Outage:
         """See `Breaker.fails_alone`."""
         return self._of(call).fails_alone(event, now)
 
+    def lasts(self, call: Call, now: float) -> float:
+        """See `Breaker.lasts`."""
+        return self._of(call).lasts(now)
+
     def heard(self, now: float, *, answers: bool) -> None:
         """The free credits call was made, with or without an answer."""
         were_open = self._polls.is_open, self._submits.is_open

@@ -8,7 +8,7 @@ from dataclasses import replace
 from worker.core.acceptance import may_be_accepted
 from worker.core.admission import Stuck
 from worker.core.blame import Blame, Matter, Whose
-from worker.core.breaker import Fault
+from worker.core.breaker import LONELY, Fault
 from worker.core.endings import Call, Reject, Retry, Step
 from worker.core.halting import Cause
 from worker.core.outage import KEY as OUTAGE
@@ -136,14 +136,16 @@ class Faults:
             jobless = probe and isinstance(error, ApiError) and not may_be_accepted(error)
             self._look_further(Stuck(None if probe else 1, jobless))
         if fault is Fault.PERHAPS:
-            fault = await self._of_one_that_fails_alone(call, event)
+            may_be_billed = call is Call.SUBMIT and isinstance(error, ApiError) and may_be_accepted(error)
+            fault = await self._of_one_that_fails_alone(call, event, 0.0 if may_be_billed else LONELY)
         return verdict if fault is Fault.EVENT else replace(verdict, counted=False, excused=True)
 
-    async def _of_one_that_fails_alone(self, call: Call, event: Hashable) -> Fault:
-        """The credits call decides, or another event that fails meanwhile."""
+    async def _of_one_that_fails_alone(self, call: Call, event: Hashable, patience: float) -> Fault:
+        """The credits call decides, once that has gone on for `patience` seconds, or another event that fails meanwhile."""
         is_up = await self._inquiry.is_up()
         self._heard(answers=is_up)
-        alone = self._outage.fails_alone(call, event, self._clock.monotonic())
+        now = self._clock.monotonic()
+        alone = self._outage.fails_alone(call, event, now) and self._outage.lasts(call, now) >= patience
         return Fault.EVENT if is_up and alone else Fault.API
 
     async def _is_its_own(self, matter: Matter, verdict: Retry | Reject, event: Hashable, *, probe: bool) -> bool:
