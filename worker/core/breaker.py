@@ -38,8 +38,8 @@ FRESH = 300.0
 """Seconds for which the failure of one event speaks for another one. Whoever pauses after a failure fails again before."""
 
 LONELY = 3600.0
-"""Seconds for which an event that fails alone may be the first that meets an outage, on a topic too quiet for others to show it;
-not where each try may be billed."""
+"""Seconds for which an event whose submits fail alone may be the first that meets an outage, on a topic too quiet for others to
+show it; not where each try may be billed. A job whose polls fail alone has its deadline."""
 
 REMEMBERED = 10_000
 """Events of which the last failure is known; one that is forgotten counts as one that fails for the first time."""

@@ -136,8 +136,8 @@ class Faults:
             jobless = probe and isinstance(error, ApiError) and not may_be_accepted(error)
             self._look_further(Stuck(None if probe else 1, jobless))
         if fault is Fault.PERHAPS:
-            may_be_billed = call is Call.SUBMIT and isinstance(error, ApiError) and may_be_accepted(error)
-            fault = await self._of_one_that_fails_alone(call, event, 0.0 if may_be_billed else LONELY)
+            is_free = call is Call.SUBMIT and isinstance(error, ApiError) and not may_be_accepted(error)
+            fault = await self._of_one_that_fails_alone(call, event, LONELY if is_free else 0.0)
         return verdict if fault is Fault.EVENT else replace(verdict, counted=False, excused=True)
 
     async def _of_one_that_fails_alone(self, call: Call, event: Hashable, patience: float) -> Fault:
