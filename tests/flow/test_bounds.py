@@ -148,7 +148,8 @@ def test_submits_that_fail_use_up_their_attempts_and_no_more() -> None:
             await house.clock.sleep(5.0)
             assert house.clock.monotonic() < 300.0
         assert sum(notice.counted for notice in house.observer.of(Retried)) == 2
-        assert house.api.calls["submit"] - len(house.api.jobs) < 15  # what fails between two good ones shows nothing new
+        # what fails between two good ones shows nothing new
+        assert house.api.calls["submit"] - len(house.api.jobs) < 15
         assert headers_of(house.broker.records(DEAD)[0])["dlq.attempts"] == "3"
 
     in_house(test)
