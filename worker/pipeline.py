@@ -4,7 +4,7 @@ consume comes before: it starts the coroutine, unless the ledger says that the r
 
 from dataclasses import replace
 
-from worker.core.ledger import Follow, Start
+from worker.core.resume import Follow, Start
 from worker.errors import MessageRefused, Rejected, Superseded
 from worker.gate.gate import Gate
 from worker.gate.trials import Trials

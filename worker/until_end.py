@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from worker.assembly import Assembly, Ports
 from worker.errors import CommitAborted
-from worker.gate.gate import Gate
-from worker.gate.trials import Trials
 from worker.model import TopicPartition
-from worker.ports import Clock, Source
-from worker.stages.consume import Consume
 
 LOOK = 0.2
 """Seconds between two looks whether the end is reached."""
@@ -19,14 +16,12 @@ LOOK_AT_GROUP = 2.0
 class UntilEnd:
     """Looks again and again. `deadline`: seconds that a job may take."""
 
-    def __init__(
-        self, source: Source, consume: Consume, gate: Gate, trials: Trials, clock: Clock, deadline: float
-    ) -> None:
-        self._source = source
-        self._consume = consume
-        self._gate = gate
-        self._trials = trials
-        self._clock = clock
+    def __init__(self, parts: Assembly, ports: Ports, deadline: float) -> None:
+        self._consume = parts.consume
+        self._gate = parts.gate
+        self._trials = parts.trials
+        self._source = ports.source
+        self._clock = ports.clock
         self._deadline = deadline
 
     async def reached(self, until: Mapping[TopicPartition, int]) -> bool:

@@ -12,23 +12,19 @@ from worker.core.ledger import (
     BLANK,
     Entry,
     Finished,
-    Follow,
-    GiveUp,
     Ledger,
     Mark,
     Place,
-    Skip,
-    Start,
     Void,
     fingerprint,
     intended,
     job_fingerprint,
     ledger_of,
-    resume,
     submitted,
     usable,
 )
-from worker.core.ledger_codec import decode, encode, in_flight_limit, stored_length
+from worker.core.ledger_capacity import in_flight_limit
+from worker.core.ledger_codec import decode, encode
 from worker.core.ledger_fit import encode_within
 from worker.core.offset_runs import WIDEST_SPAN, OffsetRuns, Run
 from worker.core.takeover import (
@@ -42,7 +38,7 @@ from worker.core.takeover import (
     unclean_takeovers,
     waives_wait,
 )
-from worker.model import Assignment, Job, Position, Reason, TopicPartition
+from worker.model import Assignment, Job, Position, TopicPartition
 from worker.settings.guarantees import OnUnknownSubmit
 
 PLACE = Place("cluster", "topic", 3)
@@ -313,46 +309,6 @@ def test_fingerprints_keep_the_boundaries_of_names(left: list[str], right: list[
     assert (fingerprint(*left) == fingerprint(*right)) == (left == right)
 
 
-A_JOB = Job("a", 5.0, 2)
-
-
-@pytest.mark.parametrize(
-    ("recalled", "setting", "unclean", "expected"),
-    [
-        (Finished(), DEAD_LETTER, True, Skip()),
-        (BLANK, DEAD_LETTER, True, Start(1)),
-        (PENDING, DEAD_LETTER, True, Follow(A_JOB)),
-        (PENDING, RESUBMIT, False, Follow(A_JOB)),
-        (Mark(None, 5.0, 2, intent=True), RESUBMIT, True, Start(2)),
-        (Mark("a", 5.0, 2, intent=True), RESUBMIT, True, Start(2)),
-        (Mark(claims=2), DEAD_LETTER, False, Start(1)),
-        (replace(PENDING, claims=2), RESUBMIT, False, Follow(A_JOB)),
-        (replace(PENDING, claims=1), RESUBMIT, True, Follow(A_JOB)),
-        (Mark(claims=1), DEAD_LETTER, True, Start(1)),
-    ],
-)
-def test_where_a_recalled_record_goes_on(
-    recalled: Mark | Finished, setting: OnUnknownSubmit, unclean: bool, expected: object
-) -> None:
-    assert resume(recalled, setting, unclean=unclean) == expected
-
-
-@pytest.mark.parametrize(("request_id", "job"), [(None, None), ("a", A_JOB)])
-@pytest.mark.parametrize("unclean", [True, False])
-def test_an_intent_is_a_dead_letter_where_the_setting_says_so(
-    request_id: str | None, job: Job | None, unclean: bool
-) -> None:
-    ending = resume(Mark(request_id, 5.0, 2, intent=True), DEAD_LETTER, unclean=unclean)
-    assert isinstance(ending, GiveUp)
-    assert (ending.reason, ending.attempts, ending.job) == (Reason.UNKNOWN_SUBMIT, 2, job)
-
-
-def test_a_record_claimed_twice_that_crashed_the_worker_again_is_a_dead_letter_with_its_job() -> None:
-    ending = resume(replace(PENDING, claims=2), RESUBMIT, unclean=True)
-    assert isinstance(ending, GiveUp)
-    assert (ending.reason, ending.job) == (Reason.INVALID_EVENT, A_JOB)
-
-
 def test_an_intent_keeps_the_id_that_it_replaces_until_its_own_is_known() -> None:
     mark = intended(PENDING, 9.0, 3)
     assert mark == Mark("a", 9.0, 3, intent=True)
@@ -511,9 +467,3 @@ class TestFit:
             Entry(0, Mark(None, 1.8e9, 1, intent=True, claims=2)),
             Entry(1, Mark(claims=2)),
         )
-
-
-def test_the_stored_length_of_an_id_is_what_the_codec_writes() -> None:
-    assert stored_length(uuid(7)) == 16
-    assert stored_length(uuid(0xABCDEF << 96).upper()) == 37
-    assert stored_length("x") == 2

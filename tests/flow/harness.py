@@ -13,7 +13,8 @@ from tests.fakes.broker import Connection, Decided, FakeBroker, FakeSource
 from tests.fakes.codec import JsonCodec
 from tests.fakes.observer import RememberingObserver
 from tests.fakes.virtual_time import VirtualClock, run
-from worker.app import Ports, Worker
+from worker.app import Worker
+from worker.assembly import Ports
 from worker.core.ledger import Ledger, Place
 from worker.core.ledger_codec import decode
 from worker.model import Completed, Credits, EmbedRequest, JobState, Position, Record, TopicPartition
@@ -146,7 +147,7 @@ class House:
         seconds later, and this returns. Not while the process hands partitions back: the simulation can do that."""
         process = self._forget(worker)
         process.source.connection.cut()
-        worker._partitions._owned.clear()  # nothing more is taken up
+        worker._parts.partitions._owned.clear()  # nothing more is taken up
         while left := [task for task in (process.task, *tasks_of(worker)) if not task.done()]:
             for task in left:
                 task.cancel()
@@ -227,7 +228,7 @@ class House:
 
 def tasks_of(worker: Worker) -> "list[asyncio.Task[Any]]":
     """Those that run something of a worker."""
-    parts = {id(part) for part in vars(worker).values()}
+    parts = {id(part) for part in vars(worker._parts).values()}
     return [task for task in asyncio.all_tasks() if id(self_of(task)) in parts]
 
 

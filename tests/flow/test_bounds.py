@@ -101,12 +101,12 @@ def test_the_backlog_of_a_partition_is_bounded_in_records_and_in_bytes() -> None
         most = 0
         for _ in range(100):
             await house.clock.sleep(0.1)
-            most = max([most, *(len(p.backlog) for p in worker._partitions.values())])
+            most = max([most, *(len(p.backlog) for p in worker._parts.partitions.values())])
         assert most <= 2 * 120 + 100
-        assert worker._consume._bytes <= 2 * house.settings.limits.bytes
+        assert worker._parts.consume._bytes <= 2 * house.settings.limits.bytes
         house.api.down = None
         await house.until(lambda: house.ended == 3000)
-        assert worker._consume._bytes == 0
+        assert worker._parts.consume._bytes == 0
 
     in_house(test, partitions=2, WORKER_LIMITS__BYTES="4194304")
 
@@ -120,8 +120,8 @@ def test_bytes_of_a_dropped_backlog_are_given_back() -> None:
         await house.broker.expel(house.workers[0][1])
         await house.until(lambda: house.lag() == 0)
         await house.clock.sleep(1.0)
-        assert worker._consume._bytes == 0
-        assert not any(partition.marks for partition in worker._partitions.values())
+        assert worker._parts.consume._bytes == 0
+        assert not any(partition.marks for partition in worker._parts.partitions.values())
 
     in_house(test)
 
@@ -162,14 +162,14 @@ def test_an_outcome_of_an_assignment_that_is_over_is_not_published() -> None:
         house.start()
         await house.until(lambda: len(house.api.jobs) == 30)
         house.broker.faults.abort_publish = 8  # outcomes wait while the partitions are lost and come back
-        await house.until(lambda: len(house.workers[0][0]._commit._outbox._ready) == 30)
+        await house.until(lambda: len(house.workers[0][0]._parts.commit._outbox._ready) == 30)
         source = house.workers[0][1]
         source.drop_all()
         await house.broker.expel(source)
         await house.until(lambda: house.lag() == 0, 600.0)
         assert house.observer.of(Dropped)
         assert max(copies(house).values()) == 1
-        assert not house.workers[0][0]._commit._outbox._ready
+        assert not house.workers[0][0]._parts.commit._outbox._ready
 
     in_house(test)
 

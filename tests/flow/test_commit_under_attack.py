@@ -35,7 +35,7 @@ def test_a_revocation_that_runs_out_of_time_still_drops_what_has_gone(delivery: 
         await house.until(lambda: len(house.vectors()) == 200, 600.0)
         await house.until(lambda: house.lag() == 0, 60.0)
         await house.clock.sleep(600.0)
-        assert (house.workers[0][0].in_flight, len(house.workers[0][0]._partitions)) == (0, 2)
+        assert (house.workers[0][0].in_flight, len(house.workers[0][0]._parts.partitions)) == (0, 2)
 
     in_house(test, delivery=delivery, partitions=4)
 
@@ -119,7 +119,7 @@ def test_a_coordinator_that_refuses_commits_for_a_while_multiplies_no_outcome(de
 def test_while_the_group_takes_no_commits_one_batch_is_published_and_no_other() -> None:
     async def test(house: House) -> None:
         house.start()
-        await house.until(lambda: bool(house.workers[0][0]._leasehold.length))
+        await house.until(lambda: bool(house.workers[0][0]._parts.leasehold.length))
         house.produce("first", key="first")
         await house.until(lambda: len(house.api.jobs) == 1)
         house.broker.faults.abort_commit = 10**9

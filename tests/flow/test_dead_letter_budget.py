@@ -211,7 +211,7 @@ def test_a_tried_record_does_not_wait_for_an_older_one_of_its_key_that_may_not_g
 def test_an_older_record_of_the_key_of_a_tried_one_goes_on_with_it_and_no_other_does() -> None:
     async def test(house: House) -> None:
         worker = house.start()
-        trials, budget = worker._trials, worker._trials._budget
+        trials, budget = worker._parts.trials, worker._parts.trials._budget
         for _ in range(10):
             budget.counted(Outcome(OutcomeKind.DEAD_LETTER, None, Reason.TIMEOUT), 0.0)
         tried = Record(TopicPartition(INPUT, 0), 7, -1, b"k", b"", (), 1)

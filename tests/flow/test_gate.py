@@ -14,7 +14,8 @@ from worker.core.endings import Call, Reject, Retry
 from worker.core.halting import Asks, Cause, HealedBy
 from worker.core.pace import Pace
 from worker.errors import Refused, Unanswered
-from worker.gate.gate import CallFailedError, Gate
+from worker.gate.failures import CallFailedError
+from worker.gate.gate import Gate
 from worker.model import EmbedRequest
 from worker.notices import Halted, Healed, Throttled
 

@@ -53,7 +53,7 @@ def test_where_the_broker_takes_less_metadata_fewer_are_in_flight_and_everything
         assert house.ended == 300
         assert set(copies(house).values()) == {1}
         assert set(house.api.posts.values()) == {1}
-        assert most // 2 - 2 <= worker._partitions.budget < most
+        assert most // 2 - 2 <= worker._parts.partitions.budget < most
         assert worker.not_ready() == []
 
     in_house(test, partitions=1, delivery=delivery)

@@ -212,17 +212,17 @@ def test_a_hot_key_with_slow_jobs_does_not_starve_other_partitions_and_stays_wit
 
         def others_are_done() -> bool:
             nonlocal most
-            most = max(most, *(partition.in_flight for partition in worker._partitions.values()))
+            most = max(most, *(partition.in_flight for partition in worker._parts.partitions.values()))
             return len(house.vectors().keys() - {"hot"}) == 600
 
         assert await house.until(others_are_done, 60.0) < 15.0
         assert most <= 120
         hot = sum(1 for job in house.api.jobs.values() if job.request.text.startswith("hot"))
         assert hot <= 120
-        assert worker._consume._bytes < 1_000 * 2_500
+        assert worker._parts.consume._bytes < 1_000 * 2_500
         await house.until(lambda: house.lag() == 0, 900.0)
         assert published(house)[b"hot"] == list(range(1000))
-        assert worker._consume._bytes == 0
+        assert worker._parts.consume._bytes == 0
 
     in_house(test, partitions=4)
 
@@ -234,7 +234,7 @@ def test_a_held_outcome_counts_as_in_flight_so_that_what_is_held_is_bounded() ->
             house.produce(f"{n}", key="k")
         worker = house.start()
         await house.clock.sleep(30.0)
-        (partition,) = worker._partitions.values()
+        (partition,) = worker._parts.partitions.values()
         assert (len(house.api.jobs), partition.in_flight, partition.order.held) == (120, 120, 119)
         await house.until(lambda: house.lag() == 0, 200.0)
         assert published(house)[b"k"] == list(range(500))

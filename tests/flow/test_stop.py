@@ -48,7 +48,7 @@ def test_a_stop_is_bounded_when_the_broker_does_not_answer() -> None:
         await house.stop()
         assert house.clock.monotonic() - began < 40.0
         failures = len(house.observer.of(CommitFailed))
-        assert not await worker._commit.now()  # a consumer thread that was left behind may still ask for it
+        assert not await worker._parts.commit.now()  # a consumer thread that was left behind may still ask for it
         assert len(house.observer.of(CommitFailed)) == failures
 
     in_house(test)

@@ -17,7 +17,7 @@ from worker.stages.consume import Consume
 
 
 def consume_of(house: House, n: int = 0) -> Consume:
-    return house.workers[n][0]._consume
+    return house.workers[n][0]._parts.consume
 
 
 def test_no_partition_starves_while_others_have_a_backlog() -> None:
@@ -267,7 +267,7 @@ def test_an_idle_worker_heals_too() -> None:
         house.api.refuse = lambda request: None
         await house.until(lambda: house.ended >= 1, 3600.0)
         await house.clock.sleep(86400.0)
-        assert [worker.not_ready() for worker, *_ in house.workers if len(worker._partitions)] == [[]] * 2, second
+        assert [worker.not_ready() for worker, *_ in house.workers if len(worker._parts.partitions)] == [[]] * 2, second
 
     in_house(test, partitions=2)
 
@@ -280,7 +280,7 @@ def test_headers_count_as_memory() -> None:
             house.broker.publish(INPUT, f"k{n}".encode(), b'{"text": "t"}', (("h", header),))
         house.start()
         await house.clock.sleep(60.0)
-        held = sum(len(p.backlog) for p in house.workers[0][0]._partitions.values()) * len(header)
+        held = sum(len(p.backlog) for p in house.workers[0][0]._parts.partitions.values()) * len(header)
         assert held < 2 * house.settings.limits.bytes, f"{held} bytes held, the limit is {house.settings.limits.bytes}"
         house.api.down = None
 

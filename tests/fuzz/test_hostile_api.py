@@ -60,7 +60,7 @@ async def survived(house: HostileHouse, script: Sequence[Any], records: int) -> 
         assert not house.workers[-1].task.done(), "the worker has ended"
         house.sentences.update(worker.not_ready())
         await house.clock.sleep(5.0)
-    halted = worker._gate.halted
+    halted = worker._parts.gate.halted
     assert halted is None or (halted.isprintable() and 10 < len(halted) < 2000)
     house.web.hostile = None
     await house.until_all_is_done(worker, HEALED)

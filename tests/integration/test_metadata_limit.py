@@ -17,7 +17,7 @@ from tests.integration.waiting import until
 from tests.kafka import maven
 from tests.kafka.backend import BackendUnavailable
 from tests.kafka.kraft import KraftBroker
-from worker.core.ledger_codec import in_flight_limit
+from worker.core.ledger_capacity import in_flight_limit
 
 pytestmark = pytest.mark.real_kafka
 

@@ -14,7 +14,8 @@ from tests.simulation.post_checks import PostChecks
 from tests.simulation.scenario import Scenario
 from tests.simulation.scheduler import Scheduler, SimulatedProcess
 from tests.simulation.tenancy import Tenancy
-from worker.app import Ports, Worker
+from worker.app import Worker
+from worker.assembly import Ports
 from worker.errors import StartError
 from worker.notices import CommitFailed, Halted, Healed, Notice, Recalled
 
@@ -114,7 +115,7 @@ class Host:
         error: BaseException | None = None
         try:
             worker = Worker(scenario.settings, ports, random.random)
-            self._posts.leases[process] = worker._leasehold
+            self._posts.leases[process] = worker._parts.leasehold
             await worker.run(stop)
         except Exception as problem:  # noqa: BLE001 - judged below
             error = problem

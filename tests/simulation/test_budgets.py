@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from tests.simulation.patching import Patch, patched
 from tests.simulation.report import story
 from tests.simulation.runner import run
-from worker import app
+from worker import assembly
 from worker.core import dead_letter_budget, spending
 from worker.core.dead_letter_budget import DeadLetterBudget
 from worker.core.halting import Cause
@@ -47,7 +47,7 @@ def halts(seeds: Iterable[int], patches: list[Patch]) -> Counter[str]:
 
 def test_every_promise_holds_while_a_single_dead_letter_halts_intake() -> None:
     patches = [
-        Patch(app, "DeadLetterBudget", Strict),
+        Patch(assembly, "DeadLetterBudget", Strict),
         Patch(dead_letter_budget, "FIRST_PROBE", 1.0),
         Patch(dead_letter_budget, "LONGEST_PROBE", 6.0),  # so that the patience of a run is enough
     ]

@@ -1,5 +1,14 @@
 """The transport of the real API: aiohttp's connections behind httpx's seam, set up so that the key goes to one origin only.
 
+Requests go straight to it, without an `httpx.AsyncClient` around it. Measured: CPU of the client process per request at 64
+connections on loopback, uvloop, the mix POST / GET status / GET result of 3072 floats:
+
+    httpx.AsyncClient with its own transport             2.7 to 4.1 ms
+    httpx.AsyncClient with httpx-aiohttp's transport     0.23 to 0.28 ms
+    straight to httpx-aiohttp's transport                0.14 to 0.18 ms
+    aiohttp alone, for comparison                        0.06 to 0.09 ms
+    `segmind.SegmindApi`, JSON and checks included       0.09 ms POST, 0.09 ms status, 0.18 ms result
+
 A transport of our own, because `httpx_aiohttp.AiohttpTransport` makes each URL and each header twice. CPU of the client process
 for a status call at 64 connections (min of 5 runs), the adapter's own work included, and for aiohttp alone beside it: 132 and 49
 us with that transport, 86 and 41 us with this one, measured on one machine at different times.

@@ -7,7 +7,7 @@ from worker.adapters.avro import AvroCodec, bundled_schema, schema_files
 from worker.adapters.http_transport import open_transport
 from worker.adapters.kafka import KafkaSink, KafkaSource, Topics, TransactionalSink, metadata_limit, session_timeout
 from worker.adapters.segmind import SegmindApi
-from worker.app import Ports, input_mapping
+from worker.assembly import Ports, input_mapping
 from worker.commands.configuration import api_key_of
 from worker.core.extraction import fields_named
 from worker.core.takeover import first_metadata

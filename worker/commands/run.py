@@ -13,7 +13,8 @@ import typer
 from worker.adapters.clock import SystemClock
 from worker.adapters.status import StatusServer
 from worker.adapters.telemetry import Logger, LogObserver, Observers, open_log
-from worker.app import STOPPED, Ports, Worker
+from worker.app import STOPPED, Worker
+from worker.assembly import Ports
 from worker.commands.configuration import ConfigFile, Flags, api_key_of, run_until_done, settings_from
 from worker.commands.opening import end_offsets, open_ports
 from worker.core.api_url import is_clear_text

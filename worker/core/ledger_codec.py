@@ -28,10 +28,6 @@ from worker.model import Reason
 
 MAGIC = "ewl"
 VERSION = "1"
-MOST_RECORDS = 120
-"""In flight in one partition (`DESIGN.md`, section 3)."""
-DEFAULT_BUDGET = 4096
-"""Characters: `offset.metadata.max.bytes` of a broker that says nothing else."""
 UUID_BYTES = 16
 """Bytes that an id of the usual form takes."""
 LONGEST_METADATA = 65_536
@@ -41,11 +37,10 @@ _HEAD = struct.Struct(">6s6sIQ6sB3s3s3sIH")
 _FLOAT = struct.Struct(">f")
 _TIMING = struct.Struct(">BH")
 _CRC = struct.Struct(">I")
-_LONGEST_RUN = 4
-"""Bytes of a varint below `offset_runs.WIDEST_SPAN`."""
-_FIXED = _CRC.size + _HEAD.size
-_PER_RECORD = _LONGEST_RUN + 1 + _TIMING.size
-_LONGEST_ID = 1 + 128
+FIXED_BYTES = _CRC.size + _HEAD.size
+"""Of a ledger without entries."""
+MARK_BYTES = 1 + _TIMING.size
+"""Of the mark of a job, without its id."""
 
 _UUID, _RAW, _INTENT, _CLAIM = 1, 2, 4, 8
 _CLAIMS = MOST_CLAIMS * _CLAIM | _CLAIM
@@ -57,24 +52,9 @@ _COUNT_BITS, _LATEST_HOUR = 12, 2**24 - 1
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-def stored_length(request_id: str) -> int:
-    """Bytes that an id takes in a ledger: 16 for a UUID, 1 + its length for any other."""
-    return UUID_BYTES if _CANONICAL_UUID.fullmatch(request_id) else 1 + len(request_id)
-
-
-def in_flight_limit(budget: int, longest_id: int | None) -> int:
-    """How many records of a partition may be started and unpublished so that their ledger surely fits.
-
-    `budget` is in characters; `longest_id` is the largest `stored_length` seen, None while no id is known: then each may become
-    as long as ids can be. 0: not even one is sure to fit. Holds for records taken up under `OffsetRuns.admits`.
-    """
-    room = _bytes_in(budget) - _FIXED
-    return max(0, min(MOST_RECORDS, room // (_PER_RECORD + (_LONGEST_ID if longest_id is None else longest_id))))
-
-
-def smaller(budget: int) -> int:
-    """The budget to go on with, in characters, after a broker has refused one for its size."""
-    return budget // 2
+def is_uuid(request_id: str) -> bool:
+    """Has the id the usual form, which takes `UUID_BYTES`? Any other takes one byte more than it has characters."""
+    return _CANONICAL_UUID.fullmatch(request_id) is not None
 
 
 def encode(ledger: Ledger) -> str:
@@ -127,7 +107,7 @@ def _check(ledger: Ledger) -> None:
         if entry.offset < stop or (index == 0 and entry.offset != ledger.offset):
             raise ValueError(f"the entry at offset {entry.offset} is out of order")
         request_id = entry.mark.request_id
-        if request_id is not None and not _CANONICAL_UUID.fullmatch(request_id) and not is_request_id(request_id):
+        if request_id is not None and not is_uuid(request_id) and not is_request_id(request_id):
             raise ValueError(f"the request_id at offset {entry.offset} is none")
         stop = entry.offset + 1
     if (
@@ -165,7 +145,7 @@ def _seconds(mark: Mark) -> int:
 
 
 def _put_mark(body: bytearray, mark: Mark, newest: int) -> None:
-    uuid = mark.request_id is not None and _CANONICAL_UUID.fullmatch(mark.request_id)
+    uuid = mark.request_id is not None and is_uuid(mark.request_id)
     kind = 0 if mark.request_id is None else _UUID if uuid else _RAW
     body.append(kind | (_INTENT if mark.intent else 0) | _CLAIM * max(0, min(mark.claims, MOST_CLAIMS)))
     if _timed(mark):
@@ -183,11 +163,6 @@ def _put_varint(body: bytearray, number: int) -> None:
         body.append(number & 0x7F | 0x80)
         number >>= 7
     body.append(number)
-
-
-def _bytes_in(budget: int) -> int:
-    """Bytes that fit into so many characters behind magic and version."""
-    return max(0, budget - len(MAGIC + VERSION)) * 3 // 4
 
 
 def _base64(raw: bytes) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from worker.core.ledger import BLANK, Ledger, Mark, ledger_of, unclaimed
-from worker.core.ledger_codec import decode, in_flight_limit
+from worker.core.ledger_capacity import in_flight_limit
+from worker.core.ledger_codec import decode
 from worker.core.ledger_fit import encode_within
 from worker.core.ordering import KeyOrder
 from worker.core.spending import Cost, Spent

@@ -2,7 +2,8 @@
 
 from collections.abc import Collection, ItemsView, Mapping, Sequence, ValuesView
 
-from worker.core.ledger_codec import DEFAULT_BUDGET, UUID_BYTES, in_flight_limit, smaller, stored_length
+from worker.core.ledger_capacity import DEFAULT_BUDGET, in_flight_limit, smaller, stored_length
+from worker.core.ledger_codec import UUID_BYTES
 from worker.core.partition import Partition
 from worker.core.takeover import (
     TakenOver,

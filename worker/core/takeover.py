@@ -3,7 +3,8 @@
 from dataclasses import dataclass, replace
 
 from worker.core.ledger import FINGERPRINT_BYTES, Ledger, Place, Read, Refused, usable
-from worker.core.ledger_codec import MOST_RECORDS, decode, encode, written_for_another
+from worker.core.ledger_capacity import MOST_RECORDS
+from worker.core.ledger_codec import decode, encode, written_for_another
 from worker.core.offset_runs import OffsetRuns
 from worker.model import Assignment, TopicPartition
 from worker.notices import Recalled

@@ -12,6 +12,7 @@ from worker.core.pace import Pace
 from worker.core.verdicts import judge
 from worker.errors import WorkerError
 from worker.gate.evidence import disproved, disproved_by_failure
+from worker.gate.failures import CallFailedError, HeldBackError
 from worker.gate.faults import Faults
 from worker.gate.inquiry import Inquiry
 from worker.gate.probing import Probing
@@ -20,18 +21,6 @@ from worker.notices import Halted, Healed, Throttled
 from worker.ports import Clock, EmbeddingApi, Observer
 
 Answer = TypeVar("Answer")
-
-
-class CallFailedError(WorkerError):
-    """A call that was made and judged; what to do now is the stage's business."""
-
-    def __init__(self, verdict: Retry | Reject) -> None:
-        super().__init__(verdict.detail)
-        self.verdict = verdict
-
-
-class HeldBackError(Exception):
-    """A call was not made: the event has to wait elsewhere before it may be. No failure of the API, and no WorkerError."""
 
 
 class Gate:

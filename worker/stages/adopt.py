@@ -4,8 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from worker.core.adoption import adoptable
-from worker.core.ledger import BLANK, Follow, Start, submitted
+from worker.core.ledger import BLANK, submitted
 from worker.core.partitions import Partitions
+from worker.core.resume import Follow, Start
 from worker.model import EmbedRequest, Record
 from worker.notices import Adopted
 from worker.ports import Clock, Observer

@@ -11,7 +11,8 @@ from worker.core.polling import PollSchedule
 from worker.core.result_endpoint import REFUSALS, ResultEndpoint
 from worker.core.verdicts import RESULT_LIFETIME
 from worker.errors import Refused, Rejected, WorkerError
-from worker.gate.gate import CallFailedError, Gate
+from worker.gate.failures import CallFailedError
+from worker.gate.gate import Gate
 from worker.gate.spend_guard import SpendGuard
 from worker.model import Completed, Job, JobState, Reason, Record
 from worker.notices import Fetched, Polled, Retried

@@ -4,8 +4,9 @@ not below the committed offset, and there is no other path."""
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from worker.core.ledger import Follow, GiveUp, Start, claimed, resume, unclaimed
+from worker.core.ledger import claimed, unclaimed
 from worker.core.partitions import Partitions
+from worker.core.resume import Follow, GiveUp, Start, resume
 from worker.errors import Rejected
 from worker.model import Record, TopicPartition
 from worker.settings.guarantees import OnUnknownSubmit

@@ -12,7 +12,8 @@ from worker.core.ledger import Mark, intended, submitted
 from worker.core.partition import Partition
 from worker.core.partitions import Partitions
 from worker.errors import ApiError, Rejected, Superseded
-from worker.gate.gate import CallFailedError, Gate, HeldBackError
+from worker.gate.failures import CallFailedError, HeldBackError
+from worker.gate.gate import Gate
 from worker.gate.leasehold import Leasehold
 from worker.gate.spend_guard import SpendGuard
 from worker.gate.trials import Trials
