@@ -39,6 +39,14 @@ class StartError(WorkerError):
     """The worker cannot start in these surroundings."""
 
 
+def missing_topics(names: Sequence[str]) -> StartError:
+    """These topics do not exist."""
+    return StartError(
+        f"missing topics: {', '.join(names)}. Are the names right? `embedding-worker topics create` makes those that "
+        "the settings name, no others"
+    )
+
+
 class EndNotReached(WorkerError):
     """A worker that was to work off its input ended before: it was told to stop, or dead letters are over budget and what it
     tried since was no better."""

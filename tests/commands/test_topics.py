@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import pytest
 
 from worker.commands.topics import created
-from worker.errors import StartError
+from worker.errors import StartError, missing_topics
 from worker.settings import load
 
 
@@ -29,7 +29,7 @@ class SlowToHear:
     async def describe(self, names: Iterable[str]) -> Mapping[str, int]:
         self.asked += 1
         if self.asked <= self.ignorant_for:
-            raise StartError("missing topics: embeddings. Make them with: embedding-worker topics create")
+            raise missing_topics(["embeddings"])
         return dict.fromkeys(names, 12)
 
 

@@ -10,7 +10,7 @@ from worker.errors import (
     CommitUnknown,
     MessageRefused,
     MetadataTooLarge,
-    StartError,
+    missing_topics,
 )
 from worker.model import Headers, Message, Position, Record, TopicPartition
 from worker.replay.replay import Replay
@@ -96,7 +96,7 @@ class FakeArchive:
         counts = {name: sum(source.topic == name for source in self._broker.topics) for name in names}
         missing = [name for name, count in counts.items() if not count]
         if missing:
-            raise StartError(f"missing topics: {', '.join(missing)}")
+            raise missing_topics(missing)
         return counts
 
     def bounds(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, tuple[int, int]]:

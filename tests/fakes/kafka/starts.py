@@ -6,7 +6,7 @@ from typing import Protocol
 from tests.fakes.kafka.group import Group
 from tests.fakes.kafka.log import Log
 from worker.core.takeover import first_metadata
-from worker.errors import StartError
+from worker.errors import StartError, missing_topics
 from worker.model import Position, TopicPartition
 from worker.settings.sections import StartFrom
 
@@ -29,7 +29,7 @@ def settle_start(broker: Places, group: Group, topics: Sequence[str], start_from
     """Where a group begins with topics of which it has never committed anything. Raises StartError."""
     missing = [name for name in topics if not broker.partitions((name,))]
     if missing:
-        raise StartError(f"missing topics: {', '.join(missing)}. Make them with: embedding-worker topics create")
+        raise missing_topics(missing)
     new = [name for name in topics if not any(map(group.offsets.knows, broker.partitions((name,))))]
     partitions = broker.partitions(new)
     logs = {source: broker.log(source) for source in partitions}

@@ -10,7 +10,7 @@ from confluent_kafka import TopicPartition as ClientPartition
 
 from worker.adapters.kafka.clients import error_of
 from worker.adapters.kafka.commits import position_of
-from worker.errors import StartError
+from worker.errors import StartError, missing_topics
 from worker.model import Position, TopicPartition
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ def partition_counts(reader: Consumer, names: Iterable[str]) -> dict[str, int]:
         else:
             raise StartError(f"topic {name} cannot be used: {topic.error.str()}")
     if missing:
-        raise StartError(f"missing topics: {', '.join(missing)}. Make them with: embedding-worker topics create")
+        raise missing_topics(missing)
     return counts
 
 
