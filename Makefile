@@ -3,6 +3,7 @@
 .PHONY: help demo test check bench simulate chaos fmt lock clean
 
 PYTHON ?= python3
+PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
@@ -20,8 +21,8 @@ help:  ## what there is
 demo: $(VENV)/runtime  ## an embedded Kafka, an emulated API and the worker, in one command; ARGS="--input FILE" for your own texts
 	@$(BIN)/embedding-worker demo $(ARGS)
 
-test: $(VENV)/development  ## all tests; on a real Kafka where Docker, or Java and Maven, are there
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(VENV)/development  ## all tests, in two processes, on a real Kafka where Docker, or Java and Maven, are there; ARGS="-n 0 tests/core" for some
+	@$(BIN)/python -m pytest -n $(PROCESSES) --dist worksteal $(ARGS)
 
 check: $(VENV)/development  ## linters, types, layers
 	@$(BIN)/ruff check .

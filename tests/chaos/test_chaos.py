@@ -26,17 +26,6 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     choice.broker.start()
 
 
-@pytest.fixture
-def show(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Prints figures past the capture: they are what a run is looked at for."""
-
-    def say(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}", end="")
-
-    return say
-
-
 def quiet(_: str) -> None:
     """No progress lines."""
 

@@ -1,6 +1,6 @@
 """The fixtures of the integration tests."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -54,14 +54,3 @@ def setups(kafka: TestKafka, topics: TopicFactory, tmp_path: Path) -> Iterator[S
 def setup(setups: SetupFactory) -> Setup:
     """A setup with three partitions of each topic."""
     return setups()
-
-
-@pytest.fixture
-def show(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Prints figures past the capture: they are what a run is looked at for."""
-
-    def say(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line}")
-
-    return say

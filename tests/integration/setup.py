@@ -76,7 +76,7 @@ class Setup:
         """Produce to the input topic; where each event stands."""
         return produce(self.bootstrap_servers, self.input, events)
 
-    def wait_finished(self, seconds: float, detail: str = "") -> None:
+    def wait_finished(self, seconds: float = 60.0, detail: str = "") -> None:
         """Wait until the group has committed the end of the input topic."""
         until(lambda: self.lag() == 0, seconds, f"lag 0 {detail}", lambda: f"lag {self.lag()}\n{self.tails()}")
 

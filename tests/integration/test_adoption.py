@@ -24,7 +24,7 @@ def test_a_dead_letter_that_any_tool_produces_again_has_its_job_polled_and_nothi
     ]
     setup.produce(again)
     worker = setup.worker(emulator.wait_url(), **SETTINGS)
-    setup.wait_finished(40)
+    setup.wait_finished()
     assert len(worker.logged("adopted")) == 12
     assert len(setup.reader.read(setup.output)) == 12
     assert bills(emulator, events) == {1: 12}

@@ -95,7 +95,7 @@ def test_garbage_bombs_and_nulls_end_in_their_places_and_good_records_get_vector
     hostile += [replace(good("binary key", key=b"", dimensions=DIMENSIONS), key=b"\xff\xfe", id="fffe")]
     placed = setup.produce(between_good_ones(hostile))
     worker = setup.worker(setup.emulator().wait_url())
-    setup.wait_finished(60)
+    setup.wait_finished()
     tally = setup.tally(placed)
     assert tally.kinds == {VECTOR: len(hostile) + 3, INVALID: len(bad) + 3, TOMBSTONE: 1}
     assert tally.duplicates == 0
@@ -119,7 +119,7 @@ def test_hostile_headers_and_huge_keys_travel_whole(setups: SetupFactory) -> Non
     ]
     placed = setup.produce(between_good_ones(hostile))
     setup.worker(setup.emulator().wait_url())
-    setup.wait_finished(60)
+    setup.wait_finished()
     tally = setup.tally(placed)
     assert tally.kinds == {VECTOR: 11, INVALID: 3, TOMBSTONE: 1}
     assert tally.duplicates == 0
@@ -131,7 +131,7 @@ def test_a_header_name_that_is_not_utf_8_does_not_stop_the_worker(setups: SetupF
         produce_with_header_name(setup.bootstrap_servers, setup.input, key, value, b"\xff\xfe")
     setup.produce(between_good_ones([]))
     setup.worker(setup.emulator().wait_url())
-    setup.wait_finished(30)
+    setup.wait_finished()
     vectors = setup.reader.read(setup.output)
     [dead_letter] = setup.reader.read(setup.dead_letter)
     assert [
@@ -155,7 +155,7 @@ def test_a_5_mb_record_is_a_dead_letter_in_all_its_length_or_points_to_its_sourc
     ]
     placed = setup.produce(between_good_ones(hostile))
     worker = setup.worker(setup.emulator().wait_url())
-    setup.wait_finished(60)
+    setup.wait_finished()
     dead_letters = setup.reader.read(setup.dead_letter)
     for found in dead_letters:
         check_dead_letter(setup.input, found, place_of(found), placed[place_of(found)], whole=whole)
@@ -169,7 +169,7 @@ def test_a_dead_letter_that_is_too_large_by_its_headers_still_points_to_its_sour
     headers = tuple((f"header-{number}", b"v" * 1500) for number in range(1000))
     placed = setup.produce(between_good_ones([Event(b"wide", b"\xff", INVALID, headers=headers)]))
     setup.worker(setup.emulator().wait_url())
-    setup.wait_finished(60)
+    setup.wait_finished()
     [dead_letter] = setup.reader.read(setup.dead_letter)
     assert dead_letter.value is None
     assert placed[place_of(dead_letter)].key == b"wide"
@@ -184,7 +184,7 @@ def test_a_vector_that_the_output_topic_is_too_small_for_is_a_dead_letter(setups
     event = Event(key, encoded("text"), "INVALID_RESULT", "text")
     placed = setup.produce(between_good_ones([event]))
     setup.worker(setup.emulator().wait_url())
-    setup.wait_finished(60)
+    setup.wait_finished()
     [dead_letter] = setup.reader.read(setup.dead_letter)
     assert (dead_letter.key, dead_letter.value) == (event.key, event.value)
     assert placed[place_of(dead_letter)] is event

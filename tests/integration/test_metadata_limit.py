@@ -143,7 +143,7 @@ def test_a_limit_that_no_job_fits_into_is_told_and_nothing_more_is_taken_up_unti
     assert emulator.stats()["submits_accepted"] == begun
     restart(broker, 4096)
     worker = setup.worker(emulator.wait_url(), **QUIET)
-    setup.wait_finished(20)
+    setup.wait_finished()
     check_all_once(setup, emulator, worker, placed)
 
 

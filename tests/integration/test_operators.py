@@ -54,12 +54,12 @@ def test_after_a_reset_everything_from_its_offset_on_is_done_again_once_and_not_
     emulator, operator = setup.emulator(), Operator(setup)
     placed = setup.produce(texts(60))
     first = setup.worker(emulator.wait_url(), **SETTINGS)
-    setup.wait_finished(20)
+    setup.wait_finished()
     assert first.stop() == 0
     reset = {number: Position(position.offset // 2) for number, position in operator.committed().items()}
     operator.commit(reset)
     second = setup.worker(emulator.wait_url(), **SETTINGS)
-    setup.wait_finished(20)
+    setup.wait_finished()
     again = {place: event for place, event in placed.items() if place.offset >= reset[place.partition].offset}
     rest = {place: event for place, event in placed.items() if place not in again}
     tally = setup.tally(placed)
@@ -79,7 +79,7 @@ def test_a_commit_by_a_foreign_tool_makes_the_jobs_in_flight_be_done_again_and_i
     operator.commit({number: Position(position.offset) for number, position in operator.committed().items()})
     emulator.change(latency="constant:0.2")
     worker = setup.worker(emulator.wait_url(), **SETTINGS)
-    setup.wait_finished(20)
+    setup.wait_finished()
     tally = setup.tally(placed)
     assert (tally.kinds, tally.duplicates) == ({VECTOR: 40}, 0)
     assert bills(emulator, placed.values()) == {2: 40}
@@ -104,7 +104,7 @@ def test_a_ledger_from_elsewhere_is_void_and_told_and_its_events_are_done(setups
     emulator.change(latency="constant:0.2")
     operator.commit({number: Position(0, encode(ledger)) for number, ledger in enumerate(copied.values())})
     worker = setup.worker(emulator.wait_url(), **SETTINGS)
-    setup.wait_finished(25)
+    setup.wait_finished()
     tally = setup.tally(placed)
     assert (tally.kinds, tally.duplicates) == ({VECTOR: 75}, 0)
     # another topic's ledger means that this one was made anew: it is read from its beginning, its ledger is never looked at
@@ -145,7 +145,7 @@ def test_a_ledger_that_cannot_be_read_halts_its_partition_alone_until_it_is_disc
     worker = setup.worker(emulator.wait_url(), WORKER_GUARANTEES__ON_UNREADABLE_LEDGER="discard", **SETTINGS)
     worker.wait_ready()
     emulator.change(latency="constant:0.2")
-    setup.wait_finished(20)
+    setup.wait_finished()
     tally = setup.tally(placed)
     assert (tally.kinds, tally.duplicates) == ({VECTOR: 45}, 0)
     assert bills(emulator, placed.values()) == {1: others, 2: 45 - others}
@@ -175,7 +175,7 @@ def test_a_deploy_that_changes_the_vectors_submits_what_was_in_flight_anew_and_n
     assert first.stop() == 0
     assert emulator.stats()["in_flight"] == 30
     second = setup.worker(emulator.wait_url(), **(SETTINGS | changed))
-    setup.wait_finished(20)
+    setup.wait_finished()
     vectors = [decoded(found.value) for found in setup.reader.read(setup.output)]
     made = Counter((one["text_sha256"], one["model"], one["dimensions"], len(one["vector"])) for one in vectors)
     expected = [(event, MODEL, DIMENSIONS) for event in quick] + [(event, model, dimensions) for event in slow]
@@ -191,7 +191,7 @@ def test_a_new_group_id_is_refused_on_a_filled_topic_and_goes_on_from_the_end_if
     emulator = setup.emulator()
     old = setup.produce(texts(12))
     first = setup.worker(emulator.wait_url(), **SETTINGS)
-    setup.wait_finished(20)
+    setup.wait_finished()
     assert first.stop() == 0
     setup.group += "-new"
     line = the_error(setup.worker(emulator.wait_url(), WORKER_KAFKA__START_FROM=None, **SETTINGS), 3)
@@ -201,7 +201,7 @@ def test_a_new_group_id_is_refused_on_a_filled_topic_and_goes_on_from_the_end_if
     worker.wait_ready()
     new = setup.produce(texts(7, "new"))
     wait_for_vectors(setup, 19, 20)
-    setup.wait_finished(10)
+    setup.wait_finished()
     tally = setup.tally(old | new)
     assert (tally.kinds, tally.duplicates) == ({VECTOR: 19}, 0)
     assert bills(emulator, (old | new).values()) == {1: 19}

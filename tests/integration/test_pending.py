@@ -43,7 +43,7 @@ def test_the_jobs_of_a_running_worker_are_shown_with_their_states_and_nothing_is
     lines = pending(setup, emulator).output.splitlines()
     assert len(lines) == 32
     assert f"30 jobs in 3 of 3 partitions of {setup.group}" in lines[-1]
-    setup.wait_finished(40)
+    setup.wait_finished()
     tally = setup.tally(placed)
     assert (tally.kinds, tally.duplicates) == ({VECTOR: 30}, 0)
     assert bills(emulator, placed.values()) == {1: 30}
@@ -70,7 +70,7 @@ def test_after_a_reset_exported_offsets_bring_the_jobs_back_and_nothing_is_paid_
     assert operator.committed() == before
     emulator.change(latency="constant:0.2")
     worker = setup.worker(emulator.wait_url(), **SETTINGS)
-    setup.wait_finished(30)
+    setup.wait_finished()
     tally = setup.tally(placed)
     assert (tally.kinds, tally.duplicates) == ({VECTOR: 40}, 0)
     assert bills(emulator, placed.values()) == {1: 40}
@@ -81,7 +81,7 @@ def test_brokers_refuse_an_import_while_a_worker_runs(setup: Setup, tmp_path: Pa
     emulator = setup.emulator()
     placed = setup.produce(texts(12))
     setup.worker(emulator.wait_url(), **SETTINGS)
-    setup.wait_finished(20)
+    setup.wait_finished()
     path = str(tmp_path / "offsets.json")
     pending(setup, emulator, "--export", path)
     before = Operator(setup).committed()
@@ -89,5 +89,5 @@ def test_brokers_refuse_an_import_while_a_worker_runs(setup: Setup, tmp_path: Pa
     assert "while it has members" in output.splitlines()[-1]
     assert Operator(setup).committed() == before
     placed |= setup.produce(texts(6, "more"))
-    setup.wait_finished(20)
+    setup.wait_finished()
     assert bills(emulator, placed.values()) == {1: 18}

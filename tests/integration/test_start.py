@@ -110,7 +110,7 @@ def test_an_empty_topic_without_start_from_is_taken_from_its_beginning(setup: Se
     worker.wait_ready()
     placed = setup.produce(texts(3))
     setup.wait_until_counted(setup.output, 3, 20)
-    setup.wait_finished(10)
+    setup.wait_finished()
     assert setup.tally(placed).kinds == {VECTOR: 3}
 
 
@@ -141,7 +141,7 @@ def test_a_wrong_key_halts_and_heals_when_the_key_file_is_rotated(setups: SetupF
     assert setup.reader.count(setup.dead_letter) == setup.reader.count(setup.output) == 0
     key.write_text(f"{KEY}\n")
     worker.wait_ready(HEALS)
-    setup.wait_finished(30)
+    setup.wait_finished()
     assert setup.tally(placed).kinds == {VECTOR: 30}
     assert emulator.stats()["double_billed"] == 0
 
@@ -164,7 +164,7 @@ def test_a_key_that_expires_amid_the_work_halts_and_heals_when_the_key_file_is_r
     assert setup.reader.count(setup.output) < 300
     key.write_text("SG_1111111111111111")
     worker.wait_ready(HEALS)
-    setup.wait_finished(30)
+    setup.wait_finished()
     tally = setup.tally(placed)
     assert tally.kinds == {VECTOR: 300}
     assert emulator.stats()["double_billed"] == 0
@@ -180,7 +180,7 @@ def test_an_api_that_is_not_there_at_start_halts_and_heals_when_it_comes(setup: 
     assert setup.reader.count(setup.dead_letter) == 0
     emulator = setup.emulator(port=port)
     worker.wait_ready(HEALS)
-    setup.wait_finished(30)
+    setup.wait_finished()
     assert setup.tally(placed).kinds == {VECTOR: 30}
     assert emulator.stats()["double_billed"] == 0
 
@@ -199,7 +199,7 @@ def test_credits_that_run_out_amid_the_work_halt_and_heal_when_they_are_topped_u
     assert left > 0
     emulator.change(credits=10)
     worker.wait_ready(HEALS)
-    setup.wait_finished(30)
+    setup.wait_finished()
     tally, stats = setup.tally(placed), emulator.stats()
     assert tally.kinds == {VECTOR: 300}
     assert tally.duplicates == 0

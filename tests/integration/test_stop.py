@@ -32,7 +32,7 @@ def test_after_sigterm_jobs_end_here_or_with_the_next_worker_and_none_is_paid_ag
     left = setup.lag()
     assert left > 0, "nothing was left for the next worker: the test shows nothing"
     setup.worker(emulator.wait_url())
-    setup.wait_finished(60)
+    setup.wait_finished()
     tally, stats = setup.tally(placed), emulator.stats()
     show(
         f"drained in {drained:.1f} s, {left} left to the next, {tally.duplicates} twice, {stats['double_billed']} paid twice"
@@ -63,7 +63,7 @@ def test_a_stop_amid_vendor_errors_and_failing_jobs_pays_for_nothing_twice(
     drained = time.monotonic() - began
     left = setup.lag()
     setup.worker(emulator.wait_url())
-    setup.wait_finished(60)
+    setup.wait_finished()
     tally, stats = setup.tally(placed), emulator.stats()
     show(
         f"drained in {drained:.1f} s, {left} left to the next, {tally.duplicates} twice, {stats['double_billed']} paid twice"
@@ -101,7 +101,7 @@ def test_a_second_signal_ends_the_process_at_once_and_loses_nothing(setup: Setup
     assert time.monotonic() - began < 1
     assert setup.reader.count(setup.output) == 0
     setup.worker(emulator.wait_url())
-    setup.wait_finished(60)
+    setup.wait_finished()
     assert setup.tally(placed).kinds == {VECTOR: 50}
 
 

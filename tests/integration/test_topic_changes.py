@@ -42,7 +42,7 @@ def test_a_topic_made_anew_while_no_worker_runs_is_a_new_start_that_uses_no_old_
     line = the_error(setup.worker(emulator.wait_url(), WORKER_KAFKA__START_FROM=None, **SETTINGS), 3)
     assert "already holds 45 records" in line
     worker = setup.worker(emulator.wait_url(), **SETTINGS)
-    setup.wait_finished(20)
+    setup.wait_finished()
     tally = setup.tally(new)
     assert (tally.kinds, tally.duplicates) == ({VECTOR: 45}, 0)
     assert bills(emulator, new.values()) == {1: 45}
@@ -60,7 +60,7 @@ def test_an_old_ledger_put_back_on_a_topic_made_anew_is_void(setup: Setup) -> No
     new = setup.produce(texts(45, "new"))
     operator.commit(kept)
     worker = setup.worker(emulator.wait_url(), **SETTINGS)
-    setup.wait_finished(20)
+    setup.wait_finished()
     tally = setup.tally(new)
     assert (tally.kinds, tally.duplicates) == ({VECTOR: 45}, 0)
     assert bills(emulator, new.values()) == {1: 45}
@@ -81,7 +81,7 @@ def test_a_topic_that_is_gone_for_a_while_under_jobs_in_flight_is_taken_from_its
     emulator.change(latency="constant:0.2")
     new = setup.produce(texts(45, "new"))
     worker.wait_ready()
-    setup.wait_finished(20)
+    setup.wait_finished()
     tally = setup.tally(new)
     assert (tally.kinds, tally.duplicates) == ({VECTOR: 45}, 0)
     assert bills(emulator, new.values()) == {1: 45}
@@ -94,7 +94,7 @@ def test_a_topic_made_anew_under_a_worker_loses_none_of_its_new_records(setup: S
     emulator, operator = setup.emulator(), Operator(setup)
     setup.produce(texts(old, "old"))
     workers = [setup.worker(emulator.wait_url(), **SETTINGS)]
-    setup.wait_finished(20)
+    setup.wait_finished()
     operator.delete_topic()
     operator.make_topic(3)
     new = texts(36, "new")
@@ -117,13 +117,13 @@ def test_partitions_added_while_it_runs_are_read_from_their_beginning_without_a_
     emulator, operator = setup.emulator(), Operator(setup)
     old = setup.produce(texts(30, "old"))
     worker = setup.worker(emulator.wait_url(), **SETTINGS)
-    setup.wait_finished(20)
+    setup.wait_finished()
     operator.add_partitions(6)
     new = setup.produce(texts(60, "new"))
     added = [place for place in new if place.partition >= 3]
     assert {place.offset for place in added} >= {0, 1, 2}
     wait_for_vectors(setup, 90, 20)
-    setup.wait_finished(10)
+    setup.wait_finished()
     tally = setup.tally(old | new)
     assert (tally.kinds, tally.duplicates) == ({VECTOR: 90}, 0)
     assert bills(emulator, (old | new).values()) == {1: 90}

@@ -3,7 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import pytest
 
@@ -12,6 +12,8 @@ from tests.kafka.candidates import candidates
 
 _CHOICE = pytest.StashKey[Choice]()
 _SKIPPED = pytest.StashKey[int]()
+_SUMMARIES = pytest.StashKey[list[tuple[str, int]]]()
+_OUTPUT = "kafka"
 
 
 class TopicFactory(Protocol):
@@ -104,11 +106,35 @@ def why_not_real(choice: Choice) -> str:
     return "; ".join(choice.passed_over) or f"the backend {choice.name} was asked for"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process that runs tests for another one tells it which Kafka they had."""
+    config = session.config
+    if hasattr(config, "workeroutput") and (summary := _summary(config)):
+        config.workeroutput[_OUTPUT] = summary
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Such a process has ended; one that crashed says nothing."""
+    summary = getattr(node, "workeroutput", {}).get(_OUTPUT)
+    if summary:
+        node.config.stash.setdefault(_SUMMARIES, []).append(summary)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Says which Kafka the run had, so that a green run on the mock is not taken for more than it is."""
+    own = _summary(config)
+    summaries = [own] if own else config.stash.get(_SUMMARIES, [])
+    skipped = sum(skipped for _, skipped in summaries)
+    for kind in sorted({kind for kind, _ in summaries}):
+        terminalreporter.write_line(f"kafka: {kind}; tests skipped for want of a real one: {skipped}")
+
+
+def _summary(config: pytest.Config) -> tuple[str, int] | None:
+    """The Kafka of this process, and how many tests were skipped for want of a real one; None: no test asked for any."""
     choice = config.stash.get(_CHOICE, None)
     if choice is None:
-        return
-    skipped = config.stash.get(_SKIPPED, 0)
+        return None
     kind = "a real broker" if choice.real else f"no real broker ({why_not_real(choice)})"
-    terminalreporter.write_line(f"kafka: backend {choice.name}, {kind}; tests skipped for want of one: {skipped}")
+    return f"backend {choice.name}, {kind}", config.stash.get(_SKIPPED, 0)

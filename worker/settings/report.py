@@ -85,7 +85,12 @@ def cut(text: str) -> str:
 
 def printable(name: str) -> str:
     """A name from outside, fit for a line."""
-    return cut(name if name.isprintable() else repr(name)[1:-1])
+    return cut(escaped(name))
+
+
+def escaped(name: str) -> str:
+    """The whole name on one line: of a path that is cut nobody knows which file it names."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def home_of_secret(key: str) -> str:
