@@ -1,12 +1,14 @@
 """Plans and their production on a real Kafka: what fences, what is read, what cannot be produced."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from tests.conformance.clusters import log
+from tests.integration.readers import TopicReader
 from tests.kafka.backend import TestKafka
 from tests.kafka.fixtures import KafkaController, TopicFactory
 from worker.adapters.kafka import KafkaArchive, PlanGroups, PlanProducer
@@ -51,8 +53,14 @@ class Place:
         """Progress."""
         return {self.source: Position(offset, metadata)}
 
+    def settle(self) -> None:
+        """Wait until all that is committed is seen."""
+        with closing(TopicReader(self.settings.bootstrap_servers)) as reader:
+            reader.settle(self.source.topic)
+
     def read(self) -> list[Record]:
         """All that is committed."""
+        self.settle()
         bounds = self.archive.bounds([self.source])[self.source]
         return flat(self.archive.scan(self.source, *bounds))
 
@@ -90,8 +98,9 @@ def place(kafka: TestKafka, topics: TopicFactory) -> Iterator[Place]:
     made.close()
 
 
-def raw(servers: str, topic: str, transactions: Sequence[tuple[int, bool]]) -> None:
+def raw(place: Place, transactions: Sequence[tuple[int, bool]]) -> None:
     """Transactions of so many records each, committed or aborted."""
+    servers, topic = place.settings.bootstrap_servers, place.source.topic
     producer = Producer({"bootstrap.servers": servers, "transactional.id": f"raw-{topic}"})
     producer.init_transactions(30)
     for count, commits in transactions:
@@ -100,6 +109,7 @@ def raw(servers: str, topic: str, transactions: Sequence[tuple[int, bool]]) -> N
             producer.produce(topic, key=b"%d" % number, value=b"v", partition=0)
         producer.flush(30)
         producer.commit_transaction(30) if commits else producer.abort_transaction(30)
+    place.settle()
 
 
 @REAL
@@ -177,8 +187,8 @@ def test_metadata_that_brokers_do_not_take_is_told_apart(place: Place) -> None:
 
 
 @REAL
-def test_a_scan_reaches_an_end_of_markers_and_aborted_records(place: Place, kafka: TestKafka) -> None:
-    raw(kafka.bootstrap_servers, place.source.topic, [(3, True), (600, False), (2, True), (5, False)])
+def test_a_scan_reaches_an_end_of_markers_and_aborted_records(place: Place) -> None:
+    raw(place, [(3, True), (600, False), (2, True), (5, False)])
     begin, end = place.archive.bounds([place.source])[place.source]
     assert (begin, end) == (0, 614)
     records = flat(place.archive.scan(place.source, begin, end))
@@ -188,8 +198,8 @@ def test_a_scan_reaches_an_end_of_markers_and_aborted_records(place: Place, kafk
 
 
 @REAL
-def test_single_records_are_read_amid_a_scan(place: Place, kafka: TestKafka) -> None:
-    raw(kafka.bootstrap_servers, place.source.topic, [(1500, True), (1, False)])
+def test_single_records_are_read_amid_a_scan(place: Place) -> None:
+    raw(place, [(1500, True), (1, False)])
     scan = place.archive.scan(place.source, 0, 1503)
     seen = list(next(scan))
     assert place.archive.record(place.source, 1400) is not None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +10,7 @@ from confluent_kafka import Producer
 
 from tests.core.letters import headers_of
 from tests.integration.events import Event, Place, encoded
+from tests.integration.readers import TopicReader
 from worker.core.times import rfc3339
 from worker.model import Headers
 
@@ -95,6 +97,8 @@ def write(servers: str, topic: str, source: str, placed: Mapping[Place, Event], 
             producer.produce(topic, key=event.key, value=value, headers=headers)
             producer.poll(0)
         producer.commit_transaction(_OPEN_SECONDS)
+    with closing(TopicReader(servers)) as reader:
+        reader.settle(topic)
 
 
 def to_replay(placed: Mapping[Place, Event], letters: Sequence[Failed], reasons: Sequence[str], count: int) -> set[int]:

@@ -58,8 +58,19 @@ class TopicReader:
         """How many offsets the topic holds up to its stable end: records, and the markers of transactions."""
         return sum(end - begin for begin, end in self._bounds(self._asker("reader"), topic).values())
 
+    def settle(self, topic: str) -> None:
+        """Wait until everything is seen that is committed: a transaction's markers are written after its commit was answered. No
+        transaction may stay open."""
+        ahead = self._asker("reader of all", isolation="read_uncommitted")
+        until(
+            lambda: self._bounds(self._asker("reader"), topic) == self._bounds(ahead, topic),
+            _CALL_SECONDS,
+            f"the markers of {topic}",
+        )
+
     def read(self, topic: str) -> list[Found]:
-        """Everything from the beginning to the stable end."""
+        """Everything from the beginning to the settled end."""
+        self.settle(topic)
         consumer = self._consumer("reader")
         try:
             bounds = self._bounds(consumer, topic)
@@ -103,19 +114,19 @@ class TopicReader:
             bounds[number] = pair
         return bounds
 
-    def _asker(self, group: str) -> Consumer:
+    def _asker(self, group: str, isolation: str = "read_committed") -> Consumer:
         """A consumer that only asks, kept because it is asked again and again."""
         if group not in self._askers:
-            self._askers[group] = self._consumer(group)
+            self._askers[group] = self._consumer(group, isolation)
         return self._askers[group]
 
-    def _consumer(self, group: str) -> Consumer:
+    def _consumer(self, group: str, isolation: str = "read_committed") -> Consumer:
         return Consumer(
             {
                 "bootstrap.servers": self._bootstrap_servers,
                 "group.id": group,
                 "enable.auto.commit": False,
-                "isolation.level": "read_committed",
+                "isolation.level": isolation,
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 10,
