@@ -176,15 +176,14 @@ class Consume:
             self._skip_finished(partition)
         room = self._room()
         suspects = [partition for partition in self._partitions.values() if partition.next_is_suspect]
-        ready = [partition for partition in suspects or self._partitions.values() if self._startable(partition)]
-        ready.sort(key=lambda partition: partition.in_flight)
-        while room > 0 and ready:
+        ready = suspects or [*self._partitions.values()]
+        while room > 0 and (ready := [partition for partition in ready if self._startable(partition)]):
+            ready.sort(key=lambda partition: partition.in_flight)
             for partition in ready[:room]:
                 if self._startable(partition):
                     self._start(partition, partition.backlog.popleft())
                     self._skip_finished(partition)
                     room -= 1
-            ready = [partition for partition in ready if self._startable(partition)]
         self._regulate()
 
     def _skip_finished(self, partition: Partition) -> None:
