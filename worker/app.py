@@ -119,7 +119,7 @@ class Worker:
         await self._parts.consume.drain(self._settings.limits.drain)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(1.0, ends - self._ports.clock.monotonic())):
-                await self._parts.commit.now()
+                await self._parts.commit.last(self._parts.partitions.numbers())
 
     async def _close(self) -> None:
         for step in (

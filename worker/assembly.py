@@ -160,7 +160,7 @@ class Assembly:
             journey=self.pipeline.run,
             is_finished=self._recall.is_finished,
             is_decided=self._outbox.holds,
-            commit_now=self.commit.now,
+            commit_last=self.commit.last,
             commit_first=self.commit.urge,
             owns=self._owns,
             left=self._left,

@@ -1,8 +1,8 @@
 """The seams of the worker. Each port has a fake in `tests/fakes/` and one conformance suite that runs on the fake and on
 the real adapter."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Never, Protocol
+from collections.abc import Collection, Coroutine, Mapping, Sequence
+from typing import Any, Never, Protocol
 
 from worker.model import (
     Assignment,
@@ -30,9 +30,10 @@ class Listener(Protocol):
     def arrived(self, records: Sequence[Record]) -> None:
         """Records were fetched, per partition in offset order. Must not block; may pause partitions."""
 
-    async def revoked(self, partitions: Collection[TopicPartition]) -> None:
-        """Partitions are about to go. They are still owned, and commits for them still possible, until this returns; the
-        source waits for it, but not for ever."""
+    def revoked(self, partitions: Collection[TopicPartition]) -> Coroutine[Any, Any, None]:
+        """Partitions are about to go. They are still owned, and commits for them still possible, until what is returned ends; the
+        source waits for it, but not for ever. Which assignments are meant is settled by the call, so that it can be in the order
+        in which things happened."""
 
     def lost(self, partitions: Collection[TopicPartition]) -> None:
         """Partitions have gone already: drop them, write nothing."""

@@ -59,6 +59,46 @@ def test_where_the_broker_takes_less_metadata_fewer_are_in_flight_and_everything
     in_house(test, partitions=1, delivery=delivery)
 
 
+def test_in_strict_mode_intents_too_many_for_a_lowered_limit_are_taken_back_and_come_a_few_at_a_time() -> None:
+    async def test(house: House) -> None:
+        uuids(house)
+        house.api.latency = 0.3
+        worker = house.start()
+        produce(house, 1)
+        await house.until(lambda: house.lag() == 0)
+        house.broker.offset_metadata_max = 512
+        for n in range(240):
+            house.broker.publish(INPUT, f"many{n}".encode(), f'{{"text": "s{n}"}}'.encode(), partition=0)
+        house.broker.publish(INPUT, b"one", b'{"text": "s"}', partition=1)
+        await house.until(lambda: house.lag() == 0, 600.0)
+        assert (house.ended, set(house.api.posts.values()), set(copies(house).values())) == (242, {1}, {1})
+        assert worker.not_ready() == []
+
+    in_house(test, partitions=2, WORKER_GUARANTEES__ON_UNKNOWN_SUBMIT="dead_letter")
+
+
+def test_a_ledger_that_does_not_fit_holds_up_no_other_partition() -> None:
+    async def test(house: House) -> None:
+        house.api.latency = 600.0
+        worker = house.start()
+        for n in range(100):
+            house.broker.publish(INPUT, f"many{n}".encode(), b'{"text": "s"}', partition=0)
+        await house.until(lambda: len(house.api.jobs) == 100)
+        house.api.latency = 1.0
+        house.broker.offset_metadata_max = 160
+        worker._parts.partitions.budget = 159
+        for n in range(9):
+            house.broker.publish(INPUT, f"few{n}".encode(), b'{"text": "s"}', partition=1)
+        await house.clock.sleep(60.0)
+        assert "does not fit into 159 characters" in worker.not_ready()[0]
+        assert house.lag() == 100
+        house.broker.offset_metadata_max, worker._parts.partitions.budget = 4096, 4095
+        await house.until(lambda: house.lag() == 0)
+        assert (house.api.bills, set(copies(house).values())) == (109, {1})
+
+    in_house(test, partitions=2)
+
+
 @either_way
 def test_a_limit_that_is_lowered_under_way_drops_the_newest_ids_first_and_loses_nothing(delivery: Delivery) -> None:
     async def test(house: House) -> None:

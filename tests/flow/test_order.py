@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.flow.harness import DEAD, INPUT, House, copies, headers_of, in_house
+from tests.flow.harness import DEAD, INPUT, OUTPUT, House, copies, headers_of, in_house
 from tests.flow.test_unknown_submit import slow_submits
 from worker.model import EmbedRequest, Record
 
@@ -164,14 +164,45 @@ def test_order_holds_while_commits_fail_and_dead_letters_cannot_be_published() -
 
 def test_a_newer_vector_waits_for_an_older_one_that_the_output_topic_refuses() -> None:
     async def test(house: House) -> None:
-        house.broker.faults.max_bytes["embeddings"] = 400
+        house.broker.faults.max_bytes[OUTPUT] = 400
         house.broker.publish(INPUT, b"k", b'{"text": "older", "output_dimensionality": 100}')
         house.broker.publish(INPUT, b"k", b'{"text": "newer"}')
         house.start()
         await house.until(lambda: house.lag() == 0, 30.0)
         assert (house.reasons(), list(house.vectors())) == ({"INVALID_RESULT": 1}, ["k"])
+        assert published(house)[b"k"] == [0, 1]
 
-    in_house(test)
+    in_house(test, partitions=1)
+
+
+def test_of_outcomes_that_are_refused_together_each_has_its_turn_again() -> None:
+    async def test(house: House) -> None:
+        house.broker.faults.max_bytes[OUTPUT] = 400
+        for size in (100, 100, 4, 100, 4):
+            house.broker.publish(INPUT, b"k", f'{{"text": "s", "output_dimensionality": {size}}}'.encode())
+        house.start()
+        await house.until(lambda: house.lag() == 0, 30.0)
+        assert (house.reasons(), published(house)[b"k"]) == ({"INVALID_RESULT": 3}, [0, 1, 2, 3, 4])
+
+    in_house(test, partitions=1)
+
+
+def test_a_deleted_key_stays_deleted_though_the_worker_dies_over_an_older_vector_that_no_topic_takes() -> None:
+    async def test(house: House) -> None:
+        house.broker.faults.max_bytes.update({OUTPUT: 10, DEAD: -1})
+        house.produce("older", key="k")
+        house.produce(None, key="k")
+        house.produce("of another key", key="other")
+        worker = house.start()
+        await house.clock.sleep(60.0)
+        assert not house.broker.records(OUTPUT), "the tombstone has overtaken the vector"
+        await house.kill(worker)
+        house.broker.faults.max_bytes.clear()  # the operator has mended both topics
+        house.start()
+        await house.until(lambda: house.lag() == 0)
+        assert [record.value is None for record in house.broker.records(OUTPUT) if record.key == b"k"] == [False, True]
+
+    in_house(test, partitions=1)
 
 
 def test_without_order_outcomes_leave_as_they_are_ready() -> None:

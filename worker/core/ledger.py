@@ -60,6 +60,9 @@ reasons three times, and once more while it works one record at a time, nearly a
 BLANK = Mark()
 """The mark of a record that was started and nothing else."""
 
+INTENT = Mark(intent=True)
+"""The mark of a record whose POST may have started, as long as any other that names no job."""
+
 
 class Entry(NamedTuple):
     """One unfinished offset."""

@@ -2,9 +2,11 @@
 
              enter                    ready, earlier ones of its key have left
 (arrives) ----------> working ------------------------------------------------> (leaves)
-                         |                                                         ^
-                         | ready, an earlier one has not left                      |
-                         '-------------------------> held ------------------------'
+                       ^ |                                                       ^    |
+                       | | ready, an earlier one has not left                    |    |
+                       | '-------------------------> held -----------------------'    |
+                       '--------------------------------------------------------------'
+                                its message was refused: it has to become another one
 """
 
 from collections.abc import Iterator
@@ -29,6 +31,7 @@ class KeyOrder(Generic[T]):
         self._keys: dict[int, bytes] = {}
         self._held: dict[int, T] = {}
         self._superseded: set[int] = set()
+        self._gone: dict[int, bytes] = {}  # those that have left and are not committed
         self._last = -1
 
     def __len__(self) -> int:
@@ -51,13 +54,25 @@ class KeyOrder(Generic[T]):
 
     def ready(self, offset: int, outcome: T) -> list[Released[T]]:
         """A record has its outcome: what may leave now, in input order. Empty: it is held, until all earlier records of its key
-        have left. A held outcome is replaced by a later one of the same record. A record that has left already (its first message
-        was refused by the broker), or without a key, leaves at once."""
+        have left. A held outcome is replaced by a later one of the same record. A record without a key leaves at once."""
         key = self._keys.get(offset)
         if key is None:
             return [Released(offset, outcome)]
         self._held[offset] = outcome
         return list(self._leaving(key))
+
+    def committed(self, offset: int) -> None:
+        """The outcome of a record that has left stands: it never comes back."""
+        self._gone.pop(offset, None)
+
+    def comes_back(self, offset: int) -> bytes | None:
+        """The message of a record that has left was refused: it is in its place again, and the younger ones of its key that have
+        not left wait for it. Returns its key; None: it has none, or has not left."""
+        key = self._gone.pop(offset, None)
+        if key is not None:
+            self._keys[offset] = key
+            self._queues[key] = dict.fromkeys(sorted((offset, *self._queues.get(key, ()))))
+        return key
 
     def supersede(self, offset: int) -> tuple[int, ...]:
         """This record holds a usable text, or is a tombstone: the earlier ones of its key that have not left, and were not named
@@ -83,6 +98,7 @@ class KeyOrder(Generic[T]):
         for offset in [*queue]:
             if offset not in self._held:
                 return
+            self._gone[offset] = key
             del queue[offset], self._keys[offset]
             self._superseded.discard(offset)
             yield Released(offset, self._held.pop(offset))

@@ -1,10 +1,10 @@
 """One partition that this worker owns, and what is going on in it."""
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
-from worker.core.ledger import BLANK, Ledger, Mark, ledger_of, unclaimed
+from worker.core.ledger import BLANK, INTENT, Ledger, Mark, ledger_of, unclaimed
 from worker.core.ledger_capacity import in_flight_limit
 from worker.core.ledger_codec import decode
 from worker.core.ledger_fit import encode_within
@@ -23,7 +23,8 @@ class Partition:
     """One partition under one assignment: its offsets, its marks (the pending map: what is known of each unfinished offset), the
     order of its keys, and the fetched records not yet taken up.
 
-    `suspected`: offsets taken up one at a time. `posting`: offsets whose POST is under way. `changed`: the ledger says something
+    `suspected`: offsets taken up one at a time. `intending`: offsets whose intent has its room in the ledger (strict mode).
+    `posting`: offsets whose POST is under way. `changed`: the ledger says something
     that is not committed. `settled`: the ledger that was found has been committed by this owner; nothing is taken up before.
     `spent`: on finished records. `exceeded`: the reason of which this owner has too many dead letters, for the ledger.
     `postable_at`: no POST before this time (of the lease's clock). `closing`: nothing is taken up and no POST starts any more.
@@ -48,6 +49,7 @@ class Partition:
         self.order: KeyOrder[Outcome] = KeyOrder()
         self.committed = assignment.start
         self.postable_at = postable_at
+        self.intending: set[int] = set()
         self.posting: set[int] = set()
         self.backlog: deque[Record] = deque()
         self.changed = taken.refused is None
@@ -150,12 +152,28 @@ class Partition:
             self.marks[offset] = unclaimed(mark)
         self.forget([offset for offset, mark in self.marks.items() if mark == BLANK])
 
+    def has_room(self, offset: int, budget: int) -> bool:
+        """Whether the ledger fits into `budget` characters with the intent of this record in it too, besides those that were let
+        in before; if so this one is let in, until `intending` loses it."""
+        if len(self.offsets.unfinished) > in_flight_limit(budget, 0):
+            intents = {one: self.marks.get(one, INTENT) for one in (*self.intending, offset)}
+            ledger = self._ledger((), {**self.marks, **intents})
+            if encode_within(ledger, budget, strict=True) is None:
+                return False
+        self.intending.add(offset)
+        return True
+
     def position_after(self, finished: Collection[int], budget: int) -> Position | None:
         """The offset and the ledger to commit once these are finished too; None: the ledger does not fit into `budget`."""
+        ledger = self._ledger(finished, self.marks)
+        metadata = encode_within(ledger, budget, self._recorded(budget), strict=self._strict)
+        return None if metadata is None else Position(ledger.offset, metadata)
+
+    def _ledger(self, finished: Collection[int], marks: Mapping[int, Mark]) -> Ledger:
         inherited = self.inherited
-        made = ledger_of(inherited.place, inherited.job, self.offsets, self.marks, finished)
+        made = ledger_of(inherited.place, inherited.job, self.offsets, marks, finished)
         unclean = unclean_takeovers(inherited, made.offset)
-        ledger = replace(
+        return replace(
             made,
             unclean=unclean,
             clean=self._clean,
@@ -163,8 +181,6 @@ class Partition:
             spent=self.spent_after(finished),
             exceeded=self.exceeded,
         )
-        metadata = encode_within(ledger, budget, self._recorded(budget), strict=self._strict)
-        return None if metadata is None else Position(ledger.offset, metadata)
 
     def _recorded(self, budget: int) -> Collection[str]:
         """The request_ids that the committed ledger has; looked up only where they might not fit."""

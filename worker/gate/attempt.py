@@ -46,19 +46,18 @@ def attempt_of(
     recorded: Mapping[TopicPartition, Sequence["asyncio.Future[None]"]],
     budget: int,
 ) -> Attempt:
-    """A batch of these outcomes with the ledgers of these partitions, in at most `budget` characters each. Raises CommitAborted
-    where one does not fit."""
+    """A batch of these outcomes with the ledgers of these partitions, as far as each fits into `budget` characters; the others,
+    and their outcomes, are left out."""
     finished: defaultdict[TopicPartition, set[int]] = defaultdict(set)
     for ready in outcomes:
         finished[ready.record.source].add(ready.record.offset)
-    positions = {}
-    for where, partition in partitions.items():
-        position = partition.position_after(finished[where], budget)
-        if position is None:
-            raise CommitAborted(
-                f"the ledger of {where} does not fit into {budget} characters: raise the brokers' offset.metadata.max.bytes"
-            )
-        positions[where] = position
-    for partition in partitions.values():
-        partition.changed = False
-    return Attempt(outcomes, partitions, positions, recorded)
+    made = {where: partition.position_after(finished[where], budget) for where, partition in partitions.items()}
+    positions = {where: position for where, position in made.items() if position is not None}
+    for where in positions:
+        partitions[where].changed = False
+    return Attempt(
+        [ready for ready in outcomes if ready.record.source in positions],
+        {where: partitions[where] for where in positions},
+        positions,
+        {where: recorded[where] for where in positions},
+    )

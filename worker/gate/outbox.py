@@ -93,6 +93,7 @@ class Outbox:
             partition = self._partitions.of(ready.record)
             if partition:  # it may have been lost while the batch was under way
                 partition.offsets.finished(ready.record.offset)
+                partition.order.committed(ready.record.offset)
                 partition.forget((ready.record.offset,))
             if not ready.committed.done():
                 ready.committed.set_result(ready.outcome)
@@ -103,13 +104,33 @@ class Outbox:
         self._published += [replace(ready, outcome=replace(ready.outcome, message=None)) for ready in durable]
 
     def refuse(self, refused: Sequence[Ready], detail: str) -> None:
-        """Take refused messages out and tell those who wait for them; the others stay."""
+        """Take refused messages out and tell those who wait for them; the others stay, but for those of the same keys."""
         self._take_out(refused)
         for ready in refused:
             size = message_bytes(ready.outcome.message)
             self._refused[topic_of(ready)] = min(size, self._refused.get(topic_of(ready), size))
+            self._hold_younger(ready)
             if not ready.committed.done():
                 ready.committed.set_exception(MessageRefused(detail, ()))
+
+    def _hold_younger(self, refused: Ready) -> None:
+        """What is ready of its key and newer waits until the refused one has another outcome. Without transactions some may be
+        published already."""
+        partition = self._partitions.of(refused.record)
+        key = partition.order.comes_back(refused.record.offset) if partition else None
+        if partition is None or key is None:
+            return
+        younger = [
+            ready
+            for ready in self._ready
+            if ready.record.source == refused.record.source
+            and ready.record.key == key
+            and ready.record.offset > refused.record.offset
+        ]
+        self._take_out(younger)
+        for ready in younger:
+            partition.order.comes_back(ready.record.offset)
+            self._release(partition, ready.record.offset, ready.outcome)
 
     def _release(self, partition: Partition, offset: int, outcome: Outcome) -> None:
         """An outcome is there: whatever may leave now goes into the next batch."""

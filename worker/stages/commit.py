@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from worker.core.batching import interval
 from worker.core.partitions import Partitions
 from worker.errors import CommitAborted, CommitUnknown, MessageRefused, MetadataTooLarge
 from worker.gate.attempt import Attempt, attempt_of
+from worker.gate.failures import HeldBackError
 from worker.gate.leasehold import Leasehold
 from worker.gate.outbox import Outbox, Ready
 from worker.model import Batch, Membership, Outcome, Record, TopicPartition
@@ -81,7 +82,8 @@ class Commit:
         self.want()
 
     async def recorded(self, partition: TopicPartition) -> None:
-        """Wait until all that is known of the partition's records now is committed."""
+        """Wait until all that is known of the partition's records now is committed. Raises HeldBackError where its ledger does
+        not fit: who can take back what was to be recorded makes room by that."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._recorded[partition].append(waiter)
         self.want()
@@ -119,6 +121,16 @@ class Commit:
         if self._under_way is None or self._under_way.done():
             self._under_way = asyncio.create_task(self._commit_all())
         return await asyncio.shield(self._under_way)
+
+    async def last(self, leaving: Mapping[TopicPartition, int]) -> bool:
+        """Commit, again where that fails, until the last word on these assignments (partition to number) stands. It is for the
+        caller to bound it. Returns False after `close`, or where none of them is to be committed any more."""
+        while not await self.now():
+            owed = any(leaving.get(where) == one.number and one.changed for where, one in self._partitions.items())
+            if self._closed or not (owed or self._undecided):
+                return False
+            await self._clock.sleep(self._interval)
+        return True
 
     async def close(self) -> None:
         """Give up what is under way, and commit nothing more."""
@@ -163,8 +175,10 @@ class Commit:
             return True
         self._outbox.keep_owned(membership.owned)
         chosen, more = self._outbox.choose(part)
-        attempt, left = self._attempt(chosen, membership)
+        attempt, left, problem = self._attempt(chosen, membership)
         if not attempt.positions:
+            if problem:
+                raise problem
             return False
         messages = [ready.outcome.message for ready in attempt.carried if ready.outcome.message]
         try:
@@ -188,11 +202,13 @@ class Commit:
             raise
         self._leasehold.committed(started)
         self._stands(attempt)
+        if problem:
+            raise problem
         return more or left
 
-    def _attempt(self, chosen: Sequence[Ready], membership: Membership) -> tuple[Attempt, bool]:
-        """A batch of these outcomes, and of the ledgers that say something new, and whether there are more of those. Raises
-        CommitAborted where one does not fit."""
+    def _attempt(self, chosen: Sequence[Ready], membership: Membership) -> tuple[Attempt, bool, CommitAborted | None]:
+        """A batch of these outcomes, and of the ledgers that say something new; whether there are more of those; and what is
+        wrong with partitions that had to be left out, because their ledger does not fit."""
         finished = {ready.record.source for ready in chosen}
         owned = {
             where: partition
@@ -204,13 +220,19 @@ class Commit:
         if not touched and self._leasehold.wanted:
             touched = list(owned)[:1]  # an unchanged offset shows as well that this worker can commit
         recorded = {where: self._recorded.pop(where, ()) for where in touched}
-        try:
-            attempt = attempt_of(chosen, {where: owned[where] for where in touched}, recorded, self._partitions.budget)
-        except CommitAborted:
-            for where in touched:
-                self._recorded[where] += recorded[where]
-            raise
-        return attempt, len(changed) > LEDGERS_AT_ONCE
+        attempt = attempt_of(chosen, {where: owned[where] for where in touched}, recorded, self._partitions.budget)
+        too_long = [where for where in touched if where not in attempt.positions]
+        for waiter in [waiter for where in too_long for waiter in recorded[where] if not waiter.done()]:
+            waiter.set_exception(HeldBackError())
+        return attempt, len(changed) > LEDGERS_AT_ONCE, self._too_long(too_long)
+
+    def _too_long(self, partitions: Sequence[TopicPartition]) -> CommitAborted | None:
+        if not partitions:
+            return None
+        return CommitAborted(
+            f"the ledger of {partitions[0]} does not fit into {self._partitions.budget} characters: raise the brokers' "
+            "offset.metadata.max.bytes"
+        )
 
     async def _decide(self, attempt: Attempt, membership: Membership) -> None:
         """Find out whether the last batch stands (rule 4): what is committed is either what it carried, or what stood before it.

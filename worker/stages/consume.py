@@ -1,7 +1,8 @@
 """Consume: take up the records of owned partitions, as many at once as the limits allow, and no others."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from typing import Any
 
 from worker.core.admission import Stuck, may_help, may_start, pauses
 from worker.core.partition import Partition
@@ -39,7 +40,7 @@ class Consume:
         journey: Callable[[Record], Awaitable[None]],
         is_finished: Callable[[Record], bool],
         is_decided: Callable[[Record], bool],
-        commit_now: Callable[[], Awaitable[bool]],
+        commit_last: Callable[[Mapping[TopicPartition, int]], Awaitable[bool]],
         commit_first: Callable[[], None],
         owns: Callable[[int], None],
         left: Callable[[Record], None],
@@ -55,7 +56,7 @@ class Consume:
         self._observer = observer
         self._journey = journey
         self._is_finished = is_finished
-        self._commit_now = commit_now
+        self._commit_last = commit_last
         self._commit_first = commit_first
         self._owns = owns
         self._left = left
@@ -101,16 +102,19 @@ class Consume:
                 self._bytes += record.size
         self._take_up()
 
-    async def revoked(self, partitions: Collection[TopicPartition]) -> None:
+    def revoked(self, partitions: Collection[TopicPartition]) -> Coroutine[Any, Any, None]:
         """Partitions go: take up nothing more, let what is in flight be answered if that is soon, commit, drop the rest: it is in
         the ledger. After a drain nothing is waited for again: its time is up."""
         leaving = self._partitions.numbers(partitions)
         self._close(partitions)
+        return self._leave(leaving, partitions)
+
+    async def _leave(self, leaving: Mapping[TopicPartition, int], partitions: Collection[TopicPartition]) -> None:
         try:
             if not self._drained:
                 await self._leaving.settle(SETTLE, partitions)
             self._leaving.hand_over(leaving, self._clock.boottime())
-            await self._commit_now()
+            await self._commit_last(leaving)
         finally:
             self._drop(leaving, lost=False)
 

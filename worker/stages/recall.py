@@ -2,12 +2,14 @@
 not below the committed offset, and there is no other path."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from worker.core.ledger import claimed, unclaimed
 from worker.core.partitions import Partitions
 from worker.core.resume import Follow, GiveUp, Start, resume
 from worker.errors import Rejected
+from worker.gate.failures import HeldBackError
 from worker.model import Record, TopicPartition
 from worker.settings.guarantees import OnUnknownSubmit
 
@@ -50,9 +52,15 @@ class Recall:
         if isinstance(found, Follow | Start):
             if record.offset in partition.suspected:
                 partition.set_mark(record.offset, claimed(mark))
-                await self._recorded(record.source)
+                await self._claimed(record.source)
             return found
         raise asyncio.CancelledError  # finished: consume takes up no such record
+
+    async def _claimed(self, partition: TopicPartition) -> None:
+        """Wait until claims are committed, also through times when the ledger does not fit: they add nothing to it."""
+        while True:
+            with contextlib.suppress(HeldBackError):
+                return await self._recorded(partition)
 
     def survived(self, record: Record) -> None:
         """The record has been decoded, or never needs to be: it is no suspect any more. From here on it only waits for the API,

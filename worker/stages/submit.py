@@ -21,6 +21,9 @@ from worker.model import EmbedRequest, Job, Reason, Record, TopicPartition
 from worker.notices import Retried, Submitted
 from worker.ports import Clock, EmbeddingApi, Observer
 
+LOOK_FOR_ROOM = 1.0
+"""Seconds between two looks whether a ledger that was full has room for one more intent."""
+
 
 class Submit:
     """Starts jobs. `recorded` waits until a partition's marks are committed; `changed` is told that there is a new one.
@@ -66,6 +69,7 @@ class Submit:
             await self._trials.wait(record)
             # before the gate, so that what waits for the lease or its turn after a takeover uses up no pace
             await self._leasehold.wait(self._still_ours(record).postable_at)
+            partition = await self._with_room(record)
             tried = Try(record, request, attempt)
             try:
                 return await self._gate.call(
@@ -83,7 +87,17 @@ class Submit:
                 before, attempt = attempt, self._next_attempt(error.verdict, attempt)
                 pause = delay(failures, self._random())
                 self._observer.notice(Retried(record, error.verdict.detail, pause, counted=attempt > before))
+                partition.intending.discard(record.offset)  # others may have the room meanwhile
                 await self._clock.sleep(pause)
+            finally:
+                partition.intending.discard(record.offset)
+
+    async def _with_room(self, record: Record) -> Partition:
+        """The record's partition, once its ledger surely has room for an intent (strict mode). That takes time only where brokers
+        have come to take less metadata than the records in work need."""
+        while self._strict and not self._still_ours(record).has_room(record.offset, self._partitions.budget):
+            await self._clock.sleep(LOOK_FOR_ROOM)
+        return self._still_ours(record)
 
     async def _post(self, tried: "Try") -> Job:
         """One POST; the gate repeats it after a 429 or a halt."""

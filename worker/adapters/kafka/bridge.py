@@ -3,9 +3,9 @@
 import asyncio
 import queue
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from worker.errors import CommitAborted
 from worker.model import Assignment, Record, TopicPartition
@@ -112,7 +112,10 @@ class LoopListener:
 
     def revoked(self, partitions: Collection[TopicPartition]) -> Future[None]:
         """Start `Listener.revoked`; cancelling the future cancels it there."""
-        coroutine = self._revoked(partitions)
+        ending: list[Coroutine[Any, Any, None]] = []
+        # by a call of its own: a coroutine starts a turn of the loop later, when the partitions may be assigned again already
+        self.post(lambda: ending.append(self._listener.revoked(partitions)))
+        coroutine = self._ended(ending)
         try:
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:  # the loop has closed
@@ -134,8 +137,9 @@ class LoopListener:
         except Exception as error:  # noqa: BLE001  # a bug of the listener must stop the worker, not vanish in the loop's log
             self._on_error(error)
 
-    async def _revoked(self, partitions: Collection[TopicPartition]) -> None:
+    async def _ended(self, ending: Sequence[Awaitable[None]]) -> None:
         try:
-            await self._listener.revoked(partitions)
+            for awaitable in ending:
+                await awaitable
         except Exception as error:  # noqa: BLE001  # as above
             self._on_error(error)
