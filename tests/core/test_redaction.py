@@ -5,7 +5,7 @@ import json
 from html import escape
 from urllib.parse import quote
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.core.redaction import MARK, WINDOW, Redactor
@@ -22,6 +22,7 @@ def test_a_secret_inside_any_base64_text_is_found(secret: str, before: bytes, af
 
 
 @given(SECRET, st.text(max_size=30), st.text(max_size=30))
+@example("redacted", "", "")
 def test_plain_and_url_encoded_secrets_are_replaced(secret: str, before: str, after: str) -> None:
     redactor = Redactor([secret])
     every = "".join(f"%{byte:02x}" for byte in secret.encode())
@@ -35,9 +36,10 @@ def test_plain_and_url_encoded_secrets_are_replaced(secret: str, before: str, af
         secret.encode().hex(),
     )
     for form in forms:
-        cleaned = redactor.clean(before + form + after)
-        assert form not in cleaned
-        assert not redactor.holds_secret(cleaned.replace(MARK, ""))
+        kept = redactor.clean(before + form + after).split(
+            MARK
+        )  # a secret may be spelt like the mark, or like a part of it
+        assert not any(form in part or redactor.holds_secret(part) for part in kept)
 
 
 @given(SECRET)
