@@ -40,6 +40,12 @@ def superseded_is_published_late() -> Sequence[Patch]:
 
 
 @bug(BUGS)
+def refused_is_overtaken() -> Sequence[Patch]:
+    """A record whose message was refused has lost its place in the order of its key."""
+    return [Patch(KeyOrder, "comes_back", lambda _self, _offset: None)]
+
+
+@bug(BUGS)
 def offsets_outside_the_transaction() -> Sequence[Patch]:
     """The offsets are committed in a transaction of their own, before the outcomes."""
     commit = FakeTransactionalSink.commit

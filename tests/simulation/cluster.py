@@ -12,7 +12,7 @@ from tests.simulation.commit_checks import CommitChecks
 from tests.simulation.ports import SimulatedSink
 from tests.simulation.scenario import Scenario
 from tests.simulation.scheduler import Scheduler, SimulatedProcess
-from tests.simulation.workload import HEADER, Event
+from tests.simulation.workload import HEADER, LARGEST_VECTOR, Event
 from worker.core.ledger import Ledger, Place
 from worker.core.ledger_codec import decode
 from worker.model import OutcomeKind, Position, Reason, Record, TopicPartition
@@ -36,6 +36,7 @@ class Cluster:
         self._latency, self._marker_delay = scenario.broker_latency, scenario.marker_delay
         self.broker = FakeBroker({INPUT: scenario.partitions, OUTPUT: scenario.partitions, DEAD: 1})
         self.broker.offset_metadata_max = scenario.metadata_limit
+        self.broker.faults.max_bytes[OUTPUT] = LARGEST_VECTOR
         self.broker.faults.delays = self._delay
         self.broker.faults.marker_delay = lambda: random.random() * self._marker_delay
         self.broker.watchers.append(self._decided)

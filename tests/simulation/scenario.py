@@ -95,7 +95,13 @@ def draw(seed: int) -> Scenario:
         workers=workers,
         settings=load(environment),
         environment=environment,
-        events=drawn(random, partitions=partitions, lasts=lasts),
+        # without transactions a newer outcome of the same key, in the same batch, is out when an older one is refused
+        events=drawn(
+            random,
+            partitions=partitions,
+            lasts=lasts,
+            refused=environment["WORKER_GUARANTEES__DELIVERY"] == "exactly_once",
+        ),
         weather=_weather(random),
         faults=_faults(random, workers, lasts, session_timeout),
         lasts=lasts,

@@ -19,6 +19,7 @@ class Nature(StrEnum):
     BLOCKED = "blocked"
     FAILS_ONCE = "fails once"
     FAILS_ALWAYS = "fails always"
+    TOO_LARGE = "too large"
     UNDECODABLE = "undecodable"
     EMPTY = "empty"
     TOMBSTONE = "tombstone"
@@ -30,6 +31,7 @@ MIXED = {
     Nature.BLOCKED: 4,
     Nature.FAILS_ONCE: 4,
     Nature.FAILS_ALWAYS: 3,
+    Nature.TOO_LARGE: 3,
     Nature.UNDECODABLE: 3,
     Nature.EMPTY: 2,
     Nature.TOMBSTONE: 6,
@@ -42,7 +44,13 @@ PLAIN = {Nature.TEXT: 1}
 FAILING = {Nature.TEXT: 40, Nature.FAILS_ONCE: 40, Nature.FAILS_ALWAYS: 20}
 """Many a job is made again, as late as its owner still believes in its lease."""
 
-POSTED = frozenset({Nature.TEXT, Nature.BLOCKED, Nature.FAILS_ONCE, Nature.FAILS_ALWAYS})
+REFUSED = {Nature.TEXT: 50, Nature.TOO_LARGE: 30, Nature.TOMBSTONE: 20}
+"""Many a vector that the output topic refuses, amid others of its key."""
+
+LARGEST_VECTOR = 2_000
+"""Bytes of a value that the output topic takes; an event that is too large has an id that makes it longer."""
+
+POSTED = frozenset({Nature.TEXT, Nature.BLOCKED, Nature.FAILS_ONCE, Nature.FAILS_ALWAYS, Nature.TOO_LARGE})
 """The natures that cost a POST."""
 
 ENDING: dict[Nature, tuple[OutcomeKind, Reason | None]] = {
@@ -50,6 +58,7 @@ ENDING: dict[Nature, tuple[OutcomeKind, Reason | None]] = {
     Nature.BLOCKED: (OutcomeKind.DEAD_LETTER, Reason.CONTENT_BLOCKED),
     Nature.FAILS_ONCE: (OutcomeKind.VECTOR, None),
     Nature.FAILS_ALWAYS: (OutcomeKind.DEAD_LETTER, Reason.INFERENCE_FAILED),
+    Nature.TOO_LARGE: (OutcomeKind.DEAD_LETTER, Reason.INVALID_RESULT),
     Nature.UNDECODABLE: (OutcomeKind.DEAD_LETTER, Reason.INVALID_EVENT),
     Nature.EMPTY: (OutcomeKind.DEAD_LETTER, Reason.INVALID_EVENT),
     Nature.TOMBSTONE: (OutcomeKind.TOMBSTONE, None),
@@ -81,7 +90,8 @@ class Event:
         if self.nature is Nature.UNDECODABLE:
             return b"\xff not a text event"
         text = "" if self.nature is Nature.EMPTY else self.text
-        return json.dumps({"text": text, "id": f"event-{self.number}"}).encode()
+        long = LARGEST_VECTOR * "-" if self.nature is Nature.TOO_LARGE else ""
+        return json.dumps({"text": text, "id": f"event-{self.number}{long}"}).encode()
 
     @property
     def supersedes(self) -> bool:
@@ -103,11 +113,14 @@ def nature_of(text: str) -> Nature:
     return Nature(text.split(maxsplit=1)[1])
 
 
-def drawn(random: Random, *, partitions: int, lasts: float) -> Sequence[Event]:
-    """Between 4 and 48 events of few keys, in bursts or evenly; a key stays in its partition, as a partitioner keeps it."""
+def drawn(random: Random, *, partitions: int, lasts: float, refused: bool) -> Sequence[Event]:
+    """Between 4 and 48 events of few keys, in bursts or evenly; a key stays in its partition, as a partitioner keeps it.
+    `refused`: some are too large for the output topic."""
     number = random.choice((4, 8, 12, 16, 24, 48))
     keys = random.choice((1, 2, 4, 8))
-    weights = random.choice((PLAIN, PLAIN, MIXED, MIXED, FAILING))
+    weights = random.choice((PLAIN, PLAIN, PLAIN, MIXED, MIXED, MIXED, FAILING, REFUSED))
+    if not refused:
+        weights = {nature: weight for nature, weight in weights.items() if nature is not Nature.TOO_LARGE}
     even = random.random() < 0.4
     gaps = random.random() < 0.3
     arrivals = sorted(lasts * random.random() if even else _in_bursts(random, lasts) for _ in range(number))
