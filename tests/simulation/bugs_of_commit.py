@@ -40,6 +40,12 @@ def superseded_is_published_late() -> Sequence[Patch]:
 
 
 @bug(BUGS)
+def last_commit_tried_once() -> Sequence[Patch]:
+    """An owner leaves after its last commit, whether that stands or not."""
+    return [Patch(Commit, "last", lambda self, _leaving: self.now())]
+
+
+@bug(BUGS)
 def refused_is_overtaken() -> Sequence[Patch]:
     """A record whose message was refused has lost its place in the order of its key."""
     return [Patch(KeyOrder, "comes_back", lambda _self, _offset: None)]

@@ -22,7 +22,7 @@ from worker.settings.sections import StartFrom
 INPUT, OUTPUT, DEAD = "texts", "embeddings", "embeddings.dead-letter"
 
 HARM = 5.0
-"""Seconds for which a commit that fails, or whose outcome is unknown, may delay others."""
+"""Seconds for which a commit whose outcome is unknown may delay others."""
 
 FAULTY_STEPS = frozenset({"begin", "commit"})
 """The first step of a commit, with and without a transaction."""
@@ -48,6 +48,7 @@ class Cluster:
         self.checks = CommitChecks(book)
         self._group = scenario.settings.kafka.group_id
         self._commit_faults = scenario.commit_faults
+        self._last_commit_faults = scenario.last_commit_faults
         self._sinks: dict[SimulatedProcess, tuple[str, SimulatedSink]] = {}
         self._read: dict[TopicPartition, int] = {}
         self._made = 0
@@ -108,9 +109,15 @@ class Cluster:
         """For no reason."""
         await self.broker.rebalance(self._group)
 
+    def asked_back(self) -> None:
+        """Partitions are asked back from somebody: now and then the last commits fail."""
+        if self._random.random() < self._last_commit_faults:
+            self.broker.faults.abort_commit += self._random.choice((1, 8))
+            self.met["last commit refused"] += 1
+
     def calm(self) -> None:
         """Commits fail no more, and are quick: transactions that are too slow for the lease halt a worker, as they should."""
-        self._commit_faults = 0.0
+        self._commit_faults = self._last_commit_faults = 0.0
         self._latency, self._marker_delay = min(self._latency, 0.02), min(self._marker_delay, 0.05)
 
     def _delay(self, step: str) -> float:
@@ -123,8 +130,9 @@ class Cluster:
         return self._latency * self._random.random()
 
     def _order_fault(self) -> None:
-        self._book.disturbed(HARM)
         faults, kind = self.broker.faults, self._random.randrange(6)
+        if kind > 1:  # a commit that fails at once is tried again at once: that excuses nothing
+            self._book.disturbed(HARM)
         if kind == 0:
             faults.abort_publish += 1
             self.met["produce error"] += 1

@@ -97,7 +97,7 @@ class Host:
         name, inner = self._cluster.sink(fake)
         sink = SimulatedSink(inner, border, loop, process, self._cluster.checks)
         self._cluster.knows(process, name, sink, fake)
-        source = SimulatedSource(fake, border, Tenancy(process, self._book), loop)
+        source = SimulatedSource(fake, border, Tenancy(process, self._book, self._cluster.asked_back), loop)
         client = self._api.client(process, clock.epoch)
         observer = SimulatedObserver(lambda notice: self._heard(process, notice))
         ports = Ports(

@@ -58,6 +58,7 @@ class Scenario:
     broker_latency: float
     jitter: float
     commit_faults: float
+    last_commit_faults: float
     marker_delay: float
     dies_at: Mapping[str, Sequence[int]] = field(default_factory=dict)
     after_posts: Mapping[int, Fault] = field(default_factory=dict)
@@ -112,6 +113,7 @@ def draw(seed: int) -> Scenario:
         broker_latency=random.choice((0.005, 0.02, 0.1, 0.25)),
         jitter=random.choice((0.0, 0.0, 0.05)),
         commit_faults=random.choice((0.0, 0.0, 0.05, 0.2)),
+        last_commit_faults=random.choice((0.0, 0.8)),
         marker_delay=random.choice((0.0, 0.05, 1.0)),
         dies_at=_crashes(random),
         after_posts=_after_posts(random, session_timeout),
@@ -136,6 +138,7 @@ def _contested(scenario: Scenario, random: Random) -> Scenario:
         broker_latency=random.choice((0.1, 0.25)),
         marker_delay=0.0,
         commit_faults=0.0,
+        last_commit_faults=0.0,
         dies_at={},
         after_posts={
             random.randrange(4, 60): Fault(0.5 * random.random(), move, seconds=random.random()) for move in moves

@@ -1,6 +1,6 @@
 """What the group does to a process, as book and trace hear of it."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from tests.simulation.book import Book
 from tests.simulation.scheduler import SimulatedProcess
@@ -8,11 +8,12 @@ from worker.model import TopicPartition
 
 
 class Tenancy:
-    """The partitions of one process: how they come and go."""
+    """The partitions of one process: how they come and go. `asked_back` is told when some are to go."""
 
-    def __init__(self, process: SimulatedProcess, book: Book) -> None:
+    def __init__(self, process: SimulatedProcess, book: Book, asked_back: Callable[[], None]) -> None:
         self._process = process
         self._book = book
+        self._asked_back = asked_back
 
     def assigned(self, partitions: Collection[TopicPartition]) -> None:
         """Partitions come."""
@@ -31,6 +32,7 @@ class Tenancy:
         for where in partitions:
             self._tell("is asked to give back", where)
             self._book.leaves(self._process, where.partition)
+        self._asked_back()
 
     def revoked(self, partitions: Collection[TopicPartition]) -> None:
         """The process has given them back."""

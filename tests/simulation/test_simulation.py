@@ -15,7 +15,7 @@ SEEDS = 60
 FOR_A_BUG = 150
 """Seeds in which a bug has to show itself here."""
 
-RARE = frozenset({"wait-not-passed-on", "expiry-not-honoured", "metadata-too-large-ignored"})
+RARE = frozenset({"wait-not-passed-on", "expiry-not-honoured", "metadata-too-large-ignored", "last-commit-tried-once"})
 """Bugs that need more seeds than a test has time for: `python -m tests.simulation --planted` finds them."""
 
 
