@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from worker.commands.configuration import settings_from
 from worker.errors import ConfigurationError
 from worker.settings import InvalidSettings, SecretSource, load, masked
-from worker.settings.secrets import is_secret, looks_secret, without_userinfo
+from worker.settings.secrets import is_secret, looks_secret, may_hold_secret, without_userinfo
 
 SECRET = "hunter2-hunter2"
 
@@ -167,3 +168,37 @@ def test_user_and_password_of_a_url_are_masked() -> None:
     assert without_userinfo("https://host/path") == "https://host/path"
     assert without_userinfo("mail me@host") == "mail me@host"
     assert without_userinfo("https://me:p/w@host/x") == "https://***@host/x"
+
+
+@pytest.mark.parametrize(
+    ("flag", "told"),
+    [
+        (f"api_key:{SECRET}", "want NAME=VALUE"),
+        (f'kafka.properties:{{"sasl.password":"{SECRET}"}}', "want NAME=VALUE"),
+        (f'kafka.properties {{"sasl.password":"{SECRET}=="}}', "flag whose name is none (not shown): "),
+        (f'api.extra{{"token":"{SECRET}=="}}', "WORKER_API__EXTRA"),
+        (f"{SECRET}=", "flag whose name is none (not shown): "),
+    ],
+)
+def test_a_flag_that_has_no_name_is_not_shown(flag: str, told: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        settings_from(None, [flag])
+    assert told in str(caught.value)
+    assert SECRET.lower() not in str(caught.value).lower()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f'{{"sasl.password":"{SECRET}"}}', f'{{"sasl.password":"{SECRET}","ssl.ca.location":"/etc/file"}}',
+     f"Authorization: {SECRET}", f'{{"ssl.key.pem":"{SECRET}"}}', f"sasl_password={SECRET}", "SG_0123456789abcdef"],
+)  # fmt: skip
+def test_what_speaks_of_a_secret_is_not_shown_where_it_was_put_into_another_setting(text: str) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        load({"WORKER_KAFKA__BOOTSTRAP_SERVERS": text})
+    (line,) = caught.value.problems
+    assert line.startswith("WORKER_KAFKA__BOOTSTRAP_SERVERS: got a value that is not shown, as it may be secret, wants ")
+
+
+@pytest.mark.parametrize("text", ["key", "by.partition", "localhost", "http://host/path", "monkey business", ""])
+def test_ordinary_words_are_shown(text: str) -> None:
+    assert not may_hold_secret(text)

@@ -29,7 +29,8 @@ def settings_from(config: Path | None, flags: list[str] | None) -> Settings:
     for flag in flags or []:
         name, separator, value = flag.partition("=")
         if not separator:
-            raise ConfigurationError(f"--set {flag}: want NAME=VALUE, e.g. --set kafka.group_id=mine")
+            # not shown: what has no name may be a secret as a whole
+            raise ConfigurationError("--set: a flag without `=`: want NAME=VALUE, e.g. --set kafka.group_id=mine")
         given[name.strip()] = value
     return load(os.environ, config_file=config, flags=given)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from worker.errors import ConfigurationError
 from worker.settings.catalogue import Setting
-from worker.settings.secrets import API_KEY, API_KEY_FILE, MASK
+from worker.settings.secrets import API_KEY, API_KEY_FILE, MASK, may_hold_secret
 
 LONGEST_SHOWN = 80  # characters of a value or a name
 SHORTEST_KEY = 8  # characters; a shorter "key" would blot out ordinary words
@@ -67,7 +67,8 @@ class Report:
     def _shown(self, given: Given) -> str:
         value = given.value
         text = value if isinstance(value, str) else ""
-        if given.setting.hidden or "@" in text or (self._api_key and self._api_key in text):
+        holds_key = bool(self._api_key) and self._api_key in text
+        if given.setting.hidden or "@" in text or holds_key or may_hold_secret(text):
             return "a value that is not shown, as it may be secret"
         if isinstance(value, str | bool | float):
             return cut(repr(value))
@@ -97,8 +98,9 @@ def home_of_secret(key: str) -> str:
     """Where a secret belongs that was found under `key` (a dotted name) in a file."""
     if key.startswith("kafka"):
         return "WORKER_KAFKA__PROPERTIES_FILE (a mounted JSON file) or WORKER_KAFKA__PROPERTIES"
-    if key.startswith(("api.extra", "api.proxy")):
-        return f"WORKER_{'__'.join(key.split('.')[:2])}".upper()
+    for name in ("api.extra", "api.proxy"):
+        if key.startswith(name):
+            return f"WORKER_{name.replace('.', '__')}".upper()
     return f"{API_KEY_FILE} or {API_KEY}"
 
 

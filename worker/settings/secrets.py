@@ -1,7 +1,7 @@
 """Secrets: where the API key comes from, which names look like one, and how text that may hold one is shown."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +18,27 @@ _WORDS = frozenset({"token", "key", "auth", "authorization", "bearer", "jwt"})
 _PLACES = frozenset(
     {"location", "file", "path", "url", "uri", "endpoint", "source", "id", "type", "mechanism", "method"}
 )
+_SEGMIND_KEY = re.compile(r"SG_[A-Za-z0-9]{8}")
 
 
 def looks_secret(name: str) -> bool:
     """Whether a value of this name is a secret: `sasl.password`, `api_key`, `sslKeyPem`, ..."""
-    words = re.findall(r"[a-z0-9]+", re.sub(r"([a-z0-9])([A-Z])", r"\1.\2", name).lower())
-    if not words or words[-1] in _PLACES:
-        return False
+    words = _words(name)
+    return bool(words) and words[-1] not in _PLACES and _speak_of_secret(words)
+
+
+def may_hold_secret(text: str) -> bool:
+    """Whether a value speaks of a secret and has more to it than that, as properties do that were put into another setting;
+    or is what an API key of Segmind looks like. Rather once too often."""
+    words = _words(text)
+    return (len(words) > 1 and _speak_of_secret(words)) or _SEGMIND_KEY.search(text) is not None
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", re.sub(r"([a-z0-9])([A-Z])", r"\1.\2", name).lower())
+
+
+def _speak_of_secret(words: Sequence[str]) -> bool:
     joined = "".join(words)
     # librdkafka's sasl.oauthbearer.config is a line of key=value pairs, extensions and tokens among them.
     return any(part in joined for part in _ALWAYS) or not _WORDS.isdisjoint(words) or "oauthbearerconfig" in joined

@@ -18,6 +18,7 @@ SERVICE_LINK = re.compile(
     r"WORKER_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
 )
 SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://[^@]*")
+FLAG_NAME = re.compile(r"[A-Za-z0-9_.]+")
 
 
 def from_environment(environ: Mapping[str, str], known: Known, report: Report) -> dict[str, Given]:
@@ -72,7 +73,8 @@ def from_flags(flags: Mapping[str, object], known: Known, report: Report) -> dic
     """Flags by dotted name or as nested mappings; None is a flag that was not used."""
     given: dict[str, Given] = {}
     for key, value in _by_dotted_name(flags, known):
-        place = f"flag {printable(key)}"
+        # what stands before the first `=` of something pasted may hold a secret
+        place = f"flag {printable(key)}" if FLAG_NAME.fullmatch(key) else "flag whose name is none (not shown)"
         if key not in known:
             if looks_secret(key):
                 report.add(place, f"no such setting; secrets go into {home_of_secret(key)}")
