@@ -56,6 +56,58 @@ def test_a_reader_that_is_gone_ends_a_command_without_a_word() -> None:
     assert (process.returncode, process.stderr) == (1, "")
 
 
+def without_stream(closed: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The command as a shell starts it with a stream closed: `<&-`, `>&-` or `2>&-`."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-m", "worker", *arguments],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env=environment(**more),
+    )
+
+
+needs_shell = pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
+
+
+@needs_shell
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["embed", "-"], "the text is empty"), (["demo", "--input", "-"], "error: ")]
+)
+def test_a_closed_stdin_is_an_empty_one(arguments: list[str], words: str) -> None:
+    process = without_stream("<&-", *arguments)
+    assert process.returncode != 0
+    assert words in process.stderr
+    assert "NoneType" not in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+@needs_shell
+@pytest.mark.parametrize("closed", [">&-", "<&- >&-", "<&- >&- 2>&-"])
+def test_a_closed_stdout_takes_what_is_written_nowhere(closed: str) -> None:
+    process = without_stream(closed, "demo", "--json", "--dimension", "8")
+    assert process.returncode == 0, process.stderr
+
+
+@needs_shell
+def test_a_worker_without_stdout_ends_as_one_with_it() -> None:
+    process = without_stream(
+        ">&-",
+        "run",
+        SEGMIND_API_KEY="SG_0123456789",
+        WORKER_STATUS__PORT="0",
+        WORKER_KAFKA__PROPERTIES='{"session.timeout.ms": "x"}',
+    )
+    assert process.returncode == 2, process.stderr
+
+
+@needs_shell
+def test_a_wrong_setting_is_exit_code_2_where_nobody_can_read_why() -> None:
+    assert without_stream("2>&-", "check", WORKER_STATUS__PORT="x").returncode == 2
+
+
 @pytest.mark.parametrize("seconds", [0.15, 0.3])
 def test_ctrl_c_while_the_program_loads_ends_it_without_a_word(seconds: float) -> None:
     script = f"import threading, os, signal; threading.Timer({seconds}, os.kill, (os.getpid(), signal.SIGINT)).start()"

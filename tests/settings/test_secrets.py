@@ -196,7 +196,9 @@ def test_what_speaks_of_a_secret_is_not_shown_where_it_was_put_into_another_sett
     with pytest.raises(InvalidSettings) as caught:
         load({"WORKER_KAFKA__BOOTSTRAP_SERVERS": text})
     (line,) = caught.value.problems
-    assert line.startswith("WORKER_KAFKA__BOOTSTRAP_SERVERS: got a value that is not shown, as it may be secret, wants ")
+    assert line.startswith(
+        "WORKER_KAFKA__BOOTSTRAP_SERVERS: got a value that is not shown, as it may be secret, wants "
+    )
 
 
 @pytest.mark.parametrize("text", ["key", "by.partition", "localhost", "http://host/path", "monkey business", ""])
