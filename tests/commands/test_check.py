@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from worker.commands.check import Finding, checked
 from worker.core.api_url import is_clear_text
@@ -81,3 +82,40 @@ async def test_a_key_in_clear_text_is_told_in_the_line_of_the_api(clear: bool, m
 )
 def test_only_http_to_another_machine_is_clear_text(url: str, clear: bool) -> None:
     assert is_clear_text(url) is clear
+
+
+@pytest.fixture(scope="module")
+def two_topics() -> Iterator[str]:
+    """A broker with two input topics of five records each; the group `embedding-worker` has read two of `texts`."""
+    with EmbeddedBroker() as broker:
+        servers = broker.start()
+        for name in ("texts", "unrelated", "embeddings", "embeddings.dead-letter"):
+            broker.create_topic(name, 1)
+        producer = Producer({"bootstrap.servers": servers})
+        for name in ("texts", "unrelated"):
+            for number in range(5):
+                producer.produce(name, str(number))
+        assert producer.flush(30) == 0
+        reader = Consumer({"bootstrap.servers": servers, "group.id": "embedding-worker"})
+        reader.commit(offsets=[TopicPartition("texts", 0, 2)], asynchronous=False)
+        reader.close()
+        yield servers
+
+
+async def test_a_new_topic_that_holds_records_is_found_where_the_group_has_offsets_of_another(
+    monkeypatch: pytest.MonkeyPatch, two_topics: str
+) -> None:
+    found = await findings(monkeypatch, two_topics, WORKER_TOPICS__INPUT="texts,unrelated")
+    assert found["group"].exit_code == 3
+    assert "unrelated already holds 5 records" in found["group"].detail
+    assert "texts already" not in found["group"].detail
+
+
+@pytest.mark.parametrize(("start", "waiting"), [("latest", 3), ("earliest", 8)])
+async def test_of_a_new_topic_those_records_wait_that_would_be_read(
+    start: str, waiting: int, monkeypatch: pytest.MonkeyPatch, two_topics: str
+) -> None:
+    environ = {"WORKER_TOPICS__INPUT": "texts,unrelated", "WORKER_KAFKA__START_FROM": start}
+    found = await findings(monkeypatch, two_topics, **environ)
+    assert found["group"].exit_code == 0
+    assert f"has {waiting} records before it; new to it: unrelated, starts from {start}" in found["group"].detail

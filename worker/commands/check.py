@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.pretty import Pretty
 
 from worker.adapters.clock import SystemClock
-from worker.adapters.kafka import Topics
+from worker.adapters.kafka import Topics, first_offsets, without_offsets
 from worker.commands.configuration import ConfigFile, Flags, run_until_done, settings_from
 from worker.commands.embed import explained
 from worker.commands.opening import no_log, open_api, open_codec
@@ -129,19 +129,16 @@ async def look_at_group(settings: Settings) -> str:
     partitions = [TopicPartition(name, number) for name, count in counts.items() for number in range(count)]
     bounds = await topics.offsets(partitions)
     committed = await topics.committed(partitions)
-    records = sum(end - begin for begin, end in bounds.values())
-    if not committed and records and settings.kafka.start_from is None:
-        raise StartError(
-            f"{settings.kafka.group_id} has no committed offset and the input holds {records} records: set "
-            "WORKER_KAFKA__START_FROM=earliest to embed (and pay for) them, or latest for new ones only"
-        )
+    new = without_offsets(partitions, committed)
+    first = first_offsets(settings.kafka, {where: bounds[where] for where in new})
+    start = settings.kafka.start_from or "the beginning (empty)"
     if not committed:
-        return f"{settings.kafka.group_id} is new, starts from {settings.kafka.start_from or 'the beginning (empty)'}"
-    waiting = sum(
-        max(0, end - (committed[where].offset if where in committed else begin))
-        for where, (begin, end) in bounds.items()
-    )
-    return f"{settings.kafka.group_id} has {waiting} records before it"
+        return f"{settings.kafka.group_id} is new, starts from {start}"
+    places = first | {where: position.offset for where, position in committed.items()}
+    waiting = sum(max(0, end - places.get(where, begin)) for where, (begin, end) in bounds.items())
+    names = ", ".join(dict.fromkeys(where.topic for where in new))
+    starts = f"; new to it: {names}, starts from {start}" if names else ""
+    return f"{settings.kafka.group_id} has {waiting} records before it{starts}"
 
 
 async def look_at_api(settings: Settings) -> str:

@@ -3,7 +3,7 @@
 from worker.adapters.kafka.admin import Topics
 from worker.adapters.kafka.archive import KafkaArchive
 from worker.adapters.kafka.group_offsets import GroupOffsets, GroupReading
-from worker.adapters.kafka.group_start import GroupStart
+from worker.adapters.kafka.group_start import GroupStart, first_offsets, without_offsets
 from worker.adapters.kafka.metadata_limit import metadata_limit
 from worker.adapters.kafka.plan_groups import PlanGroups
 from worker.adapters.kafka.plan_producer import PlanProducer
@@ -23,6 +23,8 @@ __all__ = [
     "PlanProducer",
     "Topics",
     "TransactionalSink",
+    "first_offsets",
     "metadata_limit",
     "session_timeout",
+    "without_offsets",
 ]

@@ -60,7 +60,7 @@ class GroupStart:
             if not partitions:
                 return
             bounds = watermarks(reader, partitions)
-            offsets = self._starts(bounds)
+            offsets = first_offsets(self._settings, bounds)
             topics = tuple(dict.fromkeys(source.topic for source in partitions))
             places = Places(self._settings, self._log)
             places.wait(reader, topics, LOOKUP_SECONDS)
@@ -86,20 +86,6 @@ class GroupStart:
             return without_offsets(partitions, committed_positions(reader, partitions))
         finally:
             reader.close()
-
-    def _starts(self, bounds: Mapping[TopicPartition, tuple[int, int]]) -> dict[TopicPartition, int]:
-        held: Counter[str] = Counter()
-        for source, (begin, end) in bounds.items():
-            held[source.topic] += end - begin
-        filled = [f"{topic} already holds {count} records" for topic, count in held.items() if count]
-        if filled and self._settings.start_from is None:
-            raise StartError(
-                f"consumer group {self._settings.group_id} has no committed offset for these topics: {', '.join(filled)}. It is "
-                "either their first start or their offsets have expired. Set WORKER_KAFKA__START_FROM=earliest to embed (and "
-                "pay for) all of them, or latest for new ones only"
-            )
-        at = 1 if self._settings.start_from is StartFrom.LATEST else 0
-        return {source: pair[at] for source, pair in bounds.items()}
 
     def _commit(self, starts: Mapping[TopicPartition, Position], begins: Mapping[TopicPartition, int]) -> None:
         """Commit until it can be read back. Another worker may be doing the same: its offsets are as good.
@@ -148,6 +134,25 @@ class GroupStart:
                 f"{', '.join(later)}: new to consumer group {self._settings.group_id}, whose other workers run: that it starts "
                 "from latest can be recorded only while none does. Stop all workers of the group, then start them again"
             )
+
+
+def first_offsets(
+    settings: KafkaSettings, bounds: Mapping[TopicPartition, tuple[int, int]]
+) -> dict[TopicPartition, int]:
+    """Where the group begins with topics that are new to it; `bounds`: first offset and end of all their partitions. Raises
+    StartError where they hold records and `start_from` is not set."""
+    held: Counter[str] = Counter()
+    for source, (begin, end) in bounds.items():
+        held[source.topic] += end - begin
+    filled = [f"{topic} already holds {count} records" for topic, count in held.items() if count]
+    if filled and settings.start_from is None:
+        raise StartError(
+            f"consumer group {settings.group_id} has no committed offset for these topics: {', '.join(filled)}. It is "
+            "either their first start or their offsets have expired. Set WORKER_KAFKA__START_FROM=earliest to embed (and "
+            "pay for) all of them, or latest for new ones only"
+        )
+    at = 1 if settings.start_from is StartFrom.LATEST else 0
+    return {source: pair[at] for source, pair in bounds.items()}
 
 
 def without_offsets(
