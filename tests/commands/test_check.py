@@ -1,5 +1,6 @@
 """`check`: what it finds, and what it leaves out as a mere repetition."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,6 +83,41 @@ async def test_a_key_in_clear_text_is_told_in_the_line_of_the_api(clear: bool, m
 )
 def test_only_http_to_another_machine_is_clear_text(url: str, clear: bool) -> None:
     assert is_clear_text(url) is clear
+
+
+async def test_an_empty_account_is_found_with_its_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulator = Emulator(EmulatorConfig(credits=0.0))
+    url = await emulator.start()
+    try:
+        found = await findings(monkeypatch, WORKER_API__BASE_URL=url, SEGMIND_API_KEY="SG_0123456789")
+    finally:
+        await emulator.close()
+    assert found["api"].exit_code == 3
+    assert found["api"].detail.endswith(
+        "takes the key, but the account is out of credits (0.00 USD and 0.00 USD free): top up"
+    )
+
+
+async def test_free_credits_are_money_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    emulator = Emulator(EmulatorConfig(credits=0.0, free_credits=1.0))
+    url = await emulator.start()
+    try:
+        found = await findings(monkeypatch, WORKER_API__BASE_URL=url, SEGMIND_API_KEY="SG_0123456789")
+    finally:
+        await emulator.close()
+    assert found["api"].exit_code == 0
+
+
+async def test_an_api_that_never_answers_is_not_waited_for_as_long_as_api_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.commands.check.API_PATIENCE", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environ = {"WORKER_API__BASE_URL": url, "SEGMIND_API_KEY": "SG_0123456789", "WORKER_API__TIMEOUT": "5"}
+        found = await findings(monkeypatch, **environ)
+    assert found["api"].exit_code == 3
+    assert "the API has not answered within 0.1 s: check WORKER_API__BASE_URL" in found["api"].detail
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """`embedding-worker check`: is everything there that the worker needs? One line each, with the fix."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,11 +21,14 @@ from worker.core.api_url import is_clear_text
 from worker.core.endings import Call
 from worker.core.pace import Pace
 from worker.errors import ApiError, ConfigurationError, StartError, WorkerError
-from worker.model import TopicPartition
+from worker.model import Credits, TopicPartition
 from worker.settings import Settings, masked
 
 PATIENCE = 5.0
 """Seconds to wait for a broker: a person is waiting."""
+
+API_PATIENCE = 10.0
+"""Seconds to wait for the API, whatever `api.timeout` says."""
 
 NEEDS: Mapping[str, Sequence[str]] = MappingProxyType({"topics": ("brokers",), "group": ("brokers", "topics")})
 """What would only repeat the problem of another line."""
@@ -142,14 +146,29 @@ async def look_at_group(settings: Settings) -> str:
 
 
 async def look_at_api(settings: Settings) -> str:
-    """The free credits call shows that the origin answers and takes the key."""
-    api = open_api(settings, SystemClock())
+    """The free credits call shows that the origin answers, takes the key and knows of money."""
     unsafe = "; the key goes there in clear text: use https" if is_clear_text(settings.api.base_url) else ""
+    balance = await balance_told(settings, unsafe)
+    dollars = f"{balance.credits:.2f} USD and {balance.free_credits:.2f} USD free"
+    if balance.credits + balance.free_credits <= 0.0:
+        raise StartError(
+            f"{settings.api.base_url} takes the key, but the account is out of credits ({dollars}): top up{unsafe}"
+        )
+    return f"{settings.api.base_url} takes the key, {dollars}{unsafe}"
+
+
+async def balance_told(settings: Settings, unsafe: str) -> Credits:
+    """The account's balance. Raises StartError where none is told; `unsafe` ends its text."""
+    api = open_api(settings, SystemClock())
     try:
-        balance = await api.credits()
+        async with asyncio.timeout(API_PATIENCE):
+            return await api.credits()
+    except TimeoutError:
+        raise StartError(
+            f"{settings.api.base_url}: the API has not answered within {API_PATIENCE:g} s: check WORKER_API__BASE_URL, "
+            f"WORKER_API__PROXY and the network{unsafe}"
+        ) from None
     except ApiError as error:
         raise StartError(f"{settings.api.base_url}: {explained(Call.STATUS, error)}{unsafe}") from None
     finally:
         await api.close()
-    dollars = f"{balance.credits:.2f} USD and {balance.free_credits:.2f} USD free"
-    return f"{settings.api.base_url} takes the key, {dollars}{unsafe}"
