@@ -1,26 +1,30 @@
 """`embedding-worker embed "text"`: one vector to stdout, without Kafka."""
 
-import asyncio
 import json
 import random
 import sys
+from array import array
 from typing import Annotated
 
 import typer
 
 from worker.adapters.clock import SystemClock
 from worker.commands.configuration import ConfigFile, Flags, run_until_done, settings_from
+from worker.commands.following import Following
 from worker.commands.opening import open_api
 from worker.commands.output import say
-from worker.core.backoff import delay
-from worker.core.endings import Call, Halt, Reject, Step
-from worker.core.polling import PollSchedule
+from worker.core.acceptance import may_be_accepted
+from worker.core.endings import Call, Halt
 from worker.core.vectors import extract
-from worker.core.verdicts import judge
-from worker.errors import ApiError, ConfigurationError, Unanswered, WorkerError
-from worker.model import Completed, EmbedRequest, Job, JobState
+from worker.core.verdicts import judge, without_healing
+from worker.errors import ApiError, ConfigurationError, InvalidResult, Unanswered, WorkerError
+from worker.model import Completed, EmbedRequest, Job
 from worker.ports import EmbeddingApi
 from worker.settings import Settings
+
+MAYBE_BILLED = (
+    "the job may have been accepted, and then it is billed: look at your usage at Segmind before you repeat it"
+)
 
 
 def embed(
@@ -42,7 +46,7 @@ def embed(
     settings = settings_from(config, flags)
     words = text_of(text)
     job, completed = run_until_done(embedded(settings, words))
-    vector = [float(f"{number:.9g}") for number in extract(completed.output, settings.api.output_dimensionality)]
+    vector = [float(f"{number:.9g}") for number in vector_of(job, completed, settings.api.output_dimensionality)]
     if full:
         metrics = {name: getattr(completed.metrics, name) for name in completed.metrics.__slots__}
         facts = {
@@ -75,44 +79,48 @@ async def embedded(settings: Settings, text: str) -> tuple[Job, Completed]:
     request = EmbedRequest(text, settings.api.task_type, settings.api.output_dimensionality)
     try:
         started = clock.epoch()
-        job = Job(await api.submit(request), started, 1)
-        return job, await followed(api, job, settings.api.deadline)
-    except ApiError as error:
-        raise WorkerError(explained(Call.SUBMIT, error)) from None
+        job = Job(await submitted(api, request), started, 1)
+        following = Following(api, job, settings.api.deadline, clock=clock, tell=to_stderr, unit=random.random)
+        return job, await followed(following, job)
     finally:
         await api.close()
 
 
-async def followed(api: EmbeddingApi, job: Job, deadline: float) -> Completed:
-    """Poll to the end. Raises WorkerError; names the request_id, which can be fetched for an hour."""
-    clock, schedule = SystemClock(), PollSchedule()
-    polls = failures = 0
-    await clock.sleep(schedule.first())
-    while (age := clock.epoch() - job.submitted_at) < deadline:
-        try:
-            state = await api.status(job.request_id)
-            answer = await api.result(job.request_id) if state is JobState.COMPLETED else state
-        except ApiError as error:
-            verdict = judge(Call.STATUS, error, age=age, request_id=job.request_id)
-            if isinstance(verdict, Reject | Halt) or getattr(verdict, "step", None) is not Step.SAME_CALL:
-                raise WorkerError(explained(Call.STATUS, error, job.request_id)) from None
-            failures += 1
-            await clock.sleep(delay(failures, random.random()))
-            continue
-        if isinstance(answer, Completed):
-            return answer
-        polls += 1
-        await asyncio.sleep(schedule.next(age, polls))
-    raise WorkerError(
-        f"job {job.request_id} is not done after {deadline:.0f} s (api.deadline); its result lives for an hour"
-    )
+async def submitted(api: EmbeddingApi, request: EmbedRequest) -> str:
+    """The request_id of the one POST that is made. Raises WorkerError, which says so where it may have been billed."""
+    try:
+        return await api.submit(request)
+    except ApiError as error:
+        billed = f"; {MAYBE_BILLED}" if may_be_accepted(error) else ""
+        raise WorkerError(f"{explained(Call.SUBMIT, error)}{billed}") from None
+
+
+async def followed(following: Following, job: Job) -> Completed:
+    """The result. Raises WorkerError; names the request_id, which can be fetched for an hour."""
+    try:
+        return await following.completed()
+    except ApiError as error:
+        raise WorkerError(explained(Call.STATUS, error, job.request_id)) from None
+
+
+def vector_of(job: Job, completed: Completed, dimension: int | None) -> "array[float]":
+    """The vector of a result. Raises WorkerError, which names the job: it is paid."""
+    try:
+        return extract(completed.output, dimension)
+    except InvalidResult as error:
+        raise WorkerError(f"job {job.request_id}, which is paid, brought no usable vector: {error}") from None
+
+
+def to_stderr(line: str) -> None:
+    """What a person reads while the result is not there yet."""
+    typer.echo(line, err=True)
 
 
 def explained(call: Call, error: ApiError, request_id: str | None = None) -> str:
     """The sentence for a person: what the verdict says, and which job it is about."""
     verdict = judge(call, error, request_id=request_id)
     if isinstance(verdict, Halt):
-        sentence = verdict.cause.sentence.replace("; intake resumes by itself", "")
+        sentence = without_healing(verdict.cause.sentence)
     elif isinstance(error, Unanswered):
         sentence = f"the API does not answer ({error}): check WORKER_API__BASE_URL, WORKER_API__PROXY and the network"
     else:

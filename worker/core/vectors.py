@@ -10,6 +10,7 @@ from worker.errors import InvalidResult
 
 _LONGEST = 65_536
 _NUMBERS = frozenset((int, float))
+_WITH_ARTICLE = {"object": "an object", "null": "null", "unknown": "something unknown"}
 _ZERO, _ONE = Struct("f").pack(0.0), Struct("f").pack(1.0)
 
 _Path = tuple[str | int, ...]
@@ -100,7 +101,8 @@ def _float32(numbers: list[object]) -> "array[float]":
 def _refuse_strangers(numbers: list[object]) -> None:
     strangers = set(map(type, numbers)) - _NUMBERS
     if strangers:
-        raise InvalidResult(f"the vector of {len(numbers)} holds {', '.join(sorted(map(_name, strangers)))}")
+        kinds = ", ".join(_WITH_ARTICLE.get(name, f"a {name}") for name in sorted(map(_name, strangers)))
+        raise InvalidResult(f"the vector of {len(numbers)} holds {kinds} where a number belongs")
 
 
 def _describe(value: object) -> str:

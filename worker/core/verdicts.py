@@ -173,6 +173,8 @@ and 524 are not here: there the origin took the request and gave no answer."""
 
 _OTHER_SERVER = frozenset({*range(300, 400), 404, 405, 421, 511})
 _HEALS = "intake resumes by itself"
+_IF_THEIRS = "if it was Segmind's fault, "
+_HEALING = re.compile(rf"; (?:{_IF_THEIRS})?{_HEALS}| \({_HEALS}\)")
 RENEW_KEY = f"renew the file of SEGMIND_API_KEY_FILE ({_HEALS}), or set SEGMIND_API_KEY and restart"
 """What to do about a key that is refused."""
 _CREDITS = _halt("credits", "the account is out of credits", f"top up; {_HEALS}", asks=Asks.BALANCE)
@@ -189,9 +191,7 @@ _HEADER = _halt(
     "content_type", "a fixed header of ours was refused", f"look for a proxy that changes headers; {_HEALS}"
 )
 _OTHER_406 = _halt("not_acceptable", "the API takes no requests", f"look at the account's state at Segmind; {_HEALS}")
-_MODEL = _halt(
-    "model", "the API knows no such model", f"correct api.model and restart; if it was Segmind's fault, {_HEALS}"
-)
+_MODEL = _halt("model", "the API knows no such model", f"correct api.model and restart; {_IF_THEIRS}{_HEALS}")
 _RETIRED = _halt("retired", "the model is retired", "set api.model to another one and restart")
 _PROXY = _halt("proxy", "the proxy wants a login", "correct api.proxy and restart", polls_too=True, asks=Asks.ANSWER)
 _URL = _halt("url", "this is not the API", "set api.base_url to the API's own origin and restart", polls_too=True)
@@ -235,6 +235,11 @@ TABLE: tuple[Row, ...] = (
     Row(ANY, InvalidResult, _reject(Reason.INVALID_RESULT)),
     Row(ANY, InvalidEvent, _reject(Reason.INVALID_EVENT)),
 )
+
+
+def without_healing(sentence: str) -> str:
+    """The sentence of a halt for somebody who makes a single call: nothing resumes there."""
+    return _HEALING.sub("", sentence)
 
 
 def judge(call: Call, error: Exception, *, age: float | None = None, request_id: str | None = None) -> Verdict:
