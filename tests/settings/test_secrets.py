@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from worker.commands.configuration import settings_from
+from worker.commands.opening import open_codec
 from worker.errors import ConfigurationError
 from worker.settings import InvalidSettings, SecretSource, load, masked
 from worker.settings.secrets import is_secret, looks_secret, may_hold_secret, without_userinfo
@@ -199,6 +200,19 @@ def test_what_speaks_of_a_secret_is_not_shown_where_it_was_put_into_another_sett
     assert line.startswith(
         "WORKER_KAFKA__BOOTSTRAP_SERVERS: got a value that is not shown, as it may be secret, wants "
     )
+
+
+def test_properties_put_where_a_path_belongs_are_not_shown_and_paths_of_mounted_secrets_are() -> None:
+    pasted = Path(f'{{"sasl.password":"{SECRET}"}}')
+    for fails in (
+        lambda: load({}, config_file=pasted),
+        lambda: open_codec(load({"WORKER_INPUT__SCHEMA": str(pasted)})),
+    ):
+        with pytest.raises(ConfigurationError, match=r"\(not shown, as it may be secret\)") as caught:
+            fails()
+        assert SECRET not in str(caught.value)
+    with pytest.raises(ConfigurationError, match=r"^/run/secrets/key\.toml: "):
+        load({}, config_file=Path("/run/secrets/key.toml"))
 
 
 @pytest.mark.parametrize("text", ["key", "by.partition", "localhost", "http://host/path", "monkey business", ""])

@@ -16,6 +16,7 @@ from worker.core import embedding_writer, redacted_writer
 from worker.core.avro_reader import DatumReader, Schema
 from worker.errors import ConfigurationError, InvalidEvent
 from worker.model import Embedding, Redacted
+from worker.settings.secrets import shown_path
 from worker.settings.sections import InputFormat
 
 _MARKER = b"\xc3\x01"
@@ -125,7 +126,7 @@ def _load(path: Path) -> _Schema:
         digest = fingerprint(to_parsing_canonical_form(parsed), "CRC-64-AVRO")
         return _Schema(parsed, bytes.fromhex(digest), DatumReader(parsed))
     except OSError as error:
-        raise ConfigurationError(f"cannot read schema {path}: {error.strerror}") from error
+        raise ConfigurationError(f"cannot read schema {shown_path(path)}: {error.strerror}") from error
     except (SchemaParseException, ConfigurationError, ValueError, LookupError, TypeError, AttributeError) as error:
         detail = " ".join(f"{error}".split())[:200]
         raise ConfigurationError(f"{path} is no Avro schema: {type(error).__name__} {detail}") from error

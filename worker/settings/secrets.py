@@ -34,6 +34,14 @@ def may_hold_secret(text: str) -> bool:
     return (len(words) > 1 and _speak_of_secret(words)) or _SEGMIND_KEY.search(text) is not None
 
 
+def shown_path(path: Path) -> str:
+    """The path for a line of text, unless it rather is properties, which were put where a path belongs. Mounted secrets do have
+    paths that speak of secrets: those are shown."""
+    text = str(path)
+    looks_odd = not set(text).isdisjoint('{}="')
+    return "(not shown, as it may be secret)" if looks_odd and may_hold_secret(text) else text
+
+
 def _words(name: str) -> list[str]:
     return re.findall(r"[a-z0-9]+", re.sub(r"([a-z0-9])([A-Z])", r"\1.\2", name).lower())
 

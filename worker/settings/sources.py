@@ -7,7 +7,7 @@ from pathlib import Path
 
 from worker.settings.catalogue import Setting
 from worker.settings.report import Given, Report, escaped, home_of_secret, printable
-from worker.settings.secrets import API_KEY, API_KEY_FILE, has_userinfo, is_secret, looks_secret, read_file
+from worker.settings.secrets import API_KEY, API_KEY_FILE, has_userinfo, is_secret, looks_secret, read_file, shown_path
 
 Known = Mapping[str, Setting]
 PREFIX = "WORKER_"
@@ -95,7 +95,7 @@ def _by_dotted_name(flags: Mapping[str, object], known: Known) -> Iterator[tuple
 
 def from_file(path: Path, known: Known, report: Report) -> dict[str, Given]:
     """A TOML file with a table for each section. Secrets in it are refused: files are copied, committed and mailed."""
-    file = escaped(str(path))
+    file = escaped(shown_path(path))
     tree = _parsed(path, file, report)
     given: dict[str, Given] = {}
     secrets = _report_secrets(tree, file, report)
