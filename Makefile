@@ -7,11 +7,13 @@ PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
+ENOUGH := import sys; sys.version_info >= (3, 11) or sys.exit("this is Python %d.%d, 3.11 or newer is needed: \
+ make PYTHON=python3.11 $(or $(MAKECMDGOALS),demo)" % sys.version_info[:2])
 ifdef UV
-CREATE := $(UV) venv -q --allow-existing --python $(PYTHON) $(VENV)
+CREATE := $(UV) venv -q --allow-existing --python $(PYTHON) $(VENV) && $(BIN)/python -c '$(ENOUGH)'
 INSTALL := $(UV) pip install -q --python $(BIN)/python
 else
-CREATE := $(PYTHON) -m venv $(VENV)
+CREATE := $(PYTHON) -c '$(ENOUGH)' && $(PYTHON) -m venv $(VENV)
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check
 endif
 
@@ -54,7 +56,7 @@ clean:  ## remove what the other targets made
 
 $(VENV)/bin/python:
 	@echo "setting up $(VENV) ..." >&2
-	@$(CREATE)
+	@$(CREATE) || { rm -rf $(VENV); exit 1; }  # half of it would pass for the whole the next time
 
 $(VENV)/runtime: requirements.lock requirements-build.lock pyproject.toml | $(VENV)/bin/python
 	@echo "installing the runtime packages ..." >&2
