@@ -121,7 +121,8 @@ def test_the_sentence_names_what_was_said_and_the_settings_to_look_at() -> None:
     cause = Blame().cause(Matter.SUBMIT, REFUSED)
     assert cause.key == "refusals"
     assert "HTTP 400: bad dimension" in cause.sentence
-    assert "api.output_dimensionality" in cause.sentence
+    for setting in ("api.model", "api.text_field", "api.task_type", "api.output_dimensionality", "api.extra"):
+        assert setting in cause.sentence
 
 
 @given(st.integers(2, 40), st.integers(0, 5), st.randoms())

@@ -85,8 +85,9 @@ class Blame:
     def cause(self, matter: Matter, verdict: Retry | Reject) -> Cause:
         """Why to halt where it is the configuration's fault."""
         sentence = (
-            f"{matter}: {_WHAT[matter]} ({shortened(verdict.detail)}), and none succeeds: correct api.model, api.task_type, "
-            "api.output_dimensionality or api.extra and restart, if it is none of those, ask Segmind; intake resumes by itself"
+            f"{matter}: {_WHAT[matter]} ({shortened(verdict.detail)}), and none succeeds: correct api.model, api.text_field, "
+            "api.task_type, api.output_dimensionality or api.extra and restart, if it is none of those, ask Segmind; "
+            "intake resumes by itself"
         )
         return Cause(matter, sentence, healed_by=_HEALED_BY[matter], said=shortened(verdict.detail))
 

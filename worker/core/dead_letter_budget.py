@@ -30,7 +30,7 @@ CAUSE = "dead_letters"
 
 FIXES = {
     Reason.INVALID_EVENT: "look at what the producers write, and at input.schema, input.format and input.text",
-    Reason.INVALID_REQUEST: "check api.model, api.task_type, api.output_dimensionality and api.extra",
+    Reason.INVALID_REQUEST: "check api.model, api.text_field, api.task_type, api.output_dimensionality and api.extra",
     Reason.CONTENT_BLOCKED: "look at what the producers send",
     Reason.INFERENCE_FAILED: "look at dlq.detail and at the state of api.model at Segmind",
     Reason.INVALID_RESULT: "check api.model, api.output_dimensionality and the output topic's max.message.bytes",
