@@ -30,8 +30,13 @@ class Account:
             return cause.sentence
         said = f" ({cause.said})" if cause.said else ""
         needs = "what a call needs is not known yet" if self.cost is None else f"a call needs {amount(self.cost)}"
-        balance = "not known yet" if self.balance is None else amount(self.balance)
-        return f"{KEY}: balance {balance}, {needs}{said}: top up; intake resumes by itself"
+        return f"{KEY}: {self._shown_balance()}{needs}{said}: top up; intake resumes by itself"
+
+    def _shown_balance(self) -> str:
+        """Nothing of a balance that covers a call: it is older than the refusal, and would contradict it."""
+        if self.balance is None:
+            return "balance not known yet, "
+        return "" if self.balance > 0.0 and self.balance >= (self.cost or 0.0) else f"balance {amount(self.balance)}, "
 
 
 def amount(usd: float) -> str:
