@@ -122,6 +122,14 @@ def test_json_lines_may_say_more_than_a_text_and_bad_wishes_become_dead_letters(
     assert "\x1b" not in process.stderr
 
 
+def test_a_file_of_nothing_but_bad_lines_becomes_dead_letters_to_the_last_line() -> None:
+    lines = "\n".join(json.dumps({"text": f"text {number}", "task_type": "clustering"}) for number in range(1000))
+    process = played("--input", "-", "--json", given=lines)
+    assert process.returncode == 0, process.stderr
+    assert figures(process)["dead_letters_by_reason"] == {"INVALID_EVENT": 1000}
+    assert "halted" not in process.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [

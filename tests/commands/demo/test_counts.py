@@ -40,8 +40,8 @@ def complete() -> Tally:
 BILLS = {"hash of same": 2, "hash of bad": 1}
 
 
-def report(tally: Tally, bills: dict[str, int] | None = None, fed: int = 4) -> Report:
-    return Report(tally, STATISTICS, bills or BILLS, {}, fed, 1.0)
+def report(tally: Tally, bills: dict[str, int] | None = None, fed: int = 4, given: int | None = None) -> Report:
+    return Report(tally, STATISTICS, bills or BILLS, {}, given or fed, fed, 1.0)
 
 
 def test_a_complete_run_has_no_problem() -> None:
@@ -85,6 +85,10 @@ def test_a_bill_for_a_failed_job_is_one_too_many() -> None:
 
 def test_an_event_that_never_reached_the_topic_is_a_problem() -> None:
     assert report(complete(), fed=5).problems() == ["5 events were produced, but 4 are on the input topic"]
+
+
+def test_events_that_the_demo_did_not_come_to_are_not_said_to_be_lost() -> None:
+    assert report(complete(), fed=4, given=9).problems() == ["5 of 9 events were not produced: the demo had given up"]
 
 
 def test_neighbours_are_the_nearest_different_texts_of_the_same_length() -> None:
@@ -144,6 +148,7 @@ async def test_the_feeder_waits_until_outcomes_are_read() -> None:
         for key in (b"0", b"1"):
             done, _ = await asyncio.wait([feeding], timeout=0.2)
             assert not done
+            assert feeder.fed == int(key) + 1
             feeder.ended(key)
         await asyncio.wait_for(feeding, SECONDS)
 

@@ -36,6 +36,8 @@ class DemoFeeder:
                 "log_level": 0,
             }
         )
+        self.fed = 0
+        """Events that have been produced."""
         self._outstanding = 0
         self._costs: defaultdict[bytes, deque[int]] = defaultdict(deque)
         self._room = asyncio.Event()
@@ -55,6 +57,7 @@ class DemoFeeder:
                 self._producer.produce(self._topic, key=event.key, value=event.value, on_delivery=self._delivered)
             except (BufferError, KafkaException) as error:
                 raise WorkerError(f"demo: an event cannot be produced: {error}") from None
+            self.fed += 1
         left = await asyncio.to_thread(self._producer.flush, _FLUSH_SECONDS)
         if left or self._refused:
             raise WorkerError(f"demo: {left or 'some'} events were not taken by the embedded broker: {self._refused}")

@@ -21,6 +21,8 @@ from worker.commands.opening import no_log, open_ports
 _LOOK: Final = 0.02
 _PATIENCE: Final = 30.0
 """Seconds without any outcome after which the demo gives up."""
+_PATIENCE_HALTED: Final = 10.0
+"""As long where the worker has halted: its first probe, after about 5 s, has shown by then that the cause has not gone."""
 _PATIENT_REQUESTS: Final = 100
 """With a rate limit: the time of so many requests is added, for one event may have to wait for the polls of many."""
 _BILLING_SECONDS: Final = 2.0
@@ -83,7 +85,8 @@ class DemoRun:
 
     def _patience(self) -> float:
         limit = self._stage.emulator.config.requests_per_minute
-        return _PATIENCE + (_PATIENT_REQUESTS * 60 / limit if limit else 0.0)
+        patience = _PATIENCE_HALTED if self._progress.halted else _PATIENCE
+        return patience + (_PATIENT_REQUESTS * 60 / limit if limit else 0.0)
 
     async def _all_billed(self) -> None:
         """A job that nobody waits for is billed all the same: give it the time to end."""
@@ -97,7 +100,8 @@ class DemoRun:
             statistics=self._stage.emulator.stats(),
             bills=self._stage.emulator.bills(),
             notes={event.key: event.note for event in self._events if event.note},
-            fed=len(self._events),
+            given=len(self._events),
+            fed=self._feeder.fed,
             seconds=self._ended_at - self._started_at,
             halted=self._progress.halted,
         )

@@ -22,13 +22,14 @@ _WIDEST: Final = 120
 @dataclass(frozen=True, slots=True)
 class Report:
     """All that the demo counted. `statistics` and `bills` are the emulator's; `notes` explain special events by their key;
-    `fed` is how many events were produced; `halted`: why the worker
-    had stopped its intake at the end."""
+    `given` is how many events there were to produce, `fed` how many of them were produced; `halted`: why the worker had
+    stopped its intake at the end."""
 
     tally: Tally
     statistics: Mapping[str, Any]
     bills: Mapping[str, int]
     notes: Mapping[bytes, str]
+    given: int
     fed: int
     seconds: float
     halted: str = ""
@@ -62,6 +63,9 @@ class Report:
             problems.append(f"{len(missing)} of {len(tally.inputs)} events have no outcome: {keys}{more}")
             if self.halted:
                 problems.append(f"the worker was halted: {visible(self.halted)}")
+                problems.append("the demo's own settings are sound: what is to be corrected are the lines of its input")
+        if self.fed < self.given:
+            problems.append(f"{self.given - self.fed} of {self.given} events were not produced: the demo had given up")
         if len(tally.inputs) != self.fed:
             problems.append(f"{self.fed} events were produced, but {len(tally.inputs)} are on the input topic")
         if repeated := tally.repeated():

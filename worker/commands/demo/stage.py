@@ -76,6 +76,9 @@ def settings_of(servers: str, url: str, dimensions: int, requests_per_minute: in
             "pace.requests_per_minute": requests_per_minute or _NO_LIMIT,
             "limits.in_flight": IN_FLIGHT,
             "limits.drain": _DRAIN_SECONDS,
+            # a file may hold nothing but bad lines: each is shown with its reason, and --set is no flag of the demo
+            "dead_letters.share": 1,
+            "dead_letters.run": 0,
             # the embedded broker takes transactions for plain commits, and drops their offsets
             "guarantees.delivery": "at_least_once",
         },
