@@ -2,13 +2,16 @@
 
 import io
 import json
+import socket
 from dataclasses import asdict
 
 import aiohttp
+import pytest
 
 from worker.adapters.status import StatusServer
 from worker.adapters.telemetry import LogObserver, open_log
 from worker.commands.run import Probes
+from worker.errors import StartError
 from worker.notices import Spend
 
 
@@ -24,6 +27,19 @@ async def test_what_is_spent_is_json_with_null_for_what_is_not_known() -> None:
         await server.close()
     assert found == asdict(spend)
     assert (found["spent_this_hour"], found["remaining_credits"], found["runway_hours"]) == (0.5, None, None)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "setting"),
+    [("host.invalid", 0, "WORKER_STATUS__HOST"), ("127.0.0.1", None, "WORKER_STATUS__PORT")],
+)
+async def test_an_address_that_cannot_be_opened_names_the_setting_at_fault(
+    host: str, port: int | None, setting: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        wanted = taken.getsockname()[1] if port is None else port
+        with pytest.raises(StartError, match=setting):
+            await StatusServer(host, wanted, live=tuple, ready=tuple, spend=dict).start()
 
 
 def test_before_there_is_a_worker_nothing_is_known_of_what_is_spent() -> None:

@@ -64,6 +64,7 @@ def test_an_unrelated_change_does_not_open_a_full_window() -> None:
         ({"credits": "much"}, "credits"),
         ({"error_statuses": []}, "error_statuses"),
         ({"": 1}, "unknown"),
+        ({"self": 1}, "unknown field 'self'"),
         ([1], "object"),
     ],
 )
@@ -75,6 +76,12 @@ def test_a_wrong_change_is_refused_by_name_and_changes_nothing(changes: object, 
     assert named in body_of(reply)["error"]
     assert "\n" not in body_of(reply)["error"]
     assert caller.emulator.config == before
+
+
+def test_a_wrong_value_is_told_without_words_of_the_checking_library() -> None:
+    told = body_of(patch(Caller(), {"latency": "soon"}))["error"]
+    assert told.startswith("latency: not understood; write lognormal:mean=")
+    assert told.endswith("(got 'soon')")
 
 
 def test_a_body_that_is_not_json_is_refused() -> None:

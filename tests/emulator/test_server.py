@@ -100,6 +100,14 @@ async def test_a_taken_port_is_an_os_error(emulator: Emulator) -> None:
         await Emulator().start(port=int(url.rsplit(":", 1)[1]))
 
 
+async def test_an_ipv6_address_stands_in_brackets_in_the_url(emulator: Emulator) -> None:
+    try:
+        url = await emulator.start("::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    assert url.startswith("http://[::1]:")
+
+
 async def test_closing_twice_does_no_harm(emulator: Emulator) -> None:
     await emulator.start()
     await emulator.close()

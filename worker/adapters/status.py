@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiohttp import web
 
+from worker.core.listening import in_url, refusal
 from worker.errors import StartError
 
 
@@ -33,7 +34,7 @@ class StatusServer:
         return self._port
 
     async def start(self) -> None:
-        """Listen. Raises StartError if the port is taken."""
+        """Listen. Raises StartError if the port is taken, or the host is not this machine's."""
         application = web.Application()
         application.router.add_get("/livez", self._answer(self._live))
         application.router.add_get("/readyz", self._answer(self._ready))
@@ -45,9 +46,14 @@ class StatusServer:
             await site.start()
         except OSError as error:
             await self.close()
+            reason, is_host = refusal(error)
+            fix = (
+                "set WORKER_STATUS__HOST to a name or address of this machine"
+                if is_host
+                else "set WORKER_STATUS__PORT to a free one, or to 0 to have one chosen"
+            )
             raise StartError(
-                f"status port {self._host}:{self._port} cannot be opened ({error.strerror}): "
-                "set WORKER_STATUS__PORT to a free one, or to 0 to have one chosen"
+                f"status port {in_url(self._host)}:{self._port} cannot be opened ({reason}): {fix}"
             ) from None
         self._port = self._runner.addresses[0][1]
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import signal
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from worker.commands.configuration import run_until_done
 from worker.commands.output import say
+from worker.core.listening import in_url, refusal
 from worker.emulator.config import EmulatorConfig, InvalidConfigError, reconfigured
 from worker.emulator.server import Emulator
 from worker.errors import ConfigurationError, StartError
@@ -38,15 +38,23 @@ def emulator(
     {"error_rate": 0.1} or {"credits": 0}), POST /_emulator/reset forgets all jobs.
     """
     try:
-        fields = json.loads(config)
-        if not isinstance(fields, dict):
-            raise ConfigurationError('emulator: --config wants a JSON object, such as {"price": 0.001}')
         named = {"latency": latency, "requests_per_minute": requests_per_minute, "credits": credits_usd}
-        fields |= {name: value for name, value in named.items() if value is not None}
-        configured = reconfigured(EmulatorConfig(), fields)
-    except (InvalidConfigError, ValueError, TypeError, RecursionError) as error:
+        given = {name: value for name, value in named.items() if value is not None}
+        configured = reconfigured(EmulatorConfig(), fields_of(config) | given)
+    except (InvalidConfigError, TypeError) as error:
         raise ConfigurationError(f"emulator: {error}") from None
     run_until_done(serve(host, port, configured))
+
+
+def fields_of(config: str) -> dict[str, object]:
+    """The fields that --config names. Raises ConfigurationError."""
+    try:
+        fields = json.loads(config)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"emulator: --config is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise ConfigurationError('emulator: --config wants a JSON object, such as {"price": 0.001}')
+    return fields
 
 
 async def serve(host: str, port: int, config: EmulatorConfig) -> None:
@@ -58,9 +66,9 @@ async def serve(host: str, port: int, config: EmulatorConfig) -> None:
     try:
         url = await server.start(host, port)
     except OSError as error:
-        raise StartError(
-            f"emulator: {host}:{port} cannot be opened ({os.strerror(error.errno or 0)}); try --port 0"
-        ) from None
+        reason, is_host = refusal(error)
+        fix = "--host wants a name or address of this machine" if is_host else "try --port 0"
+        raise StartError(f"emulator: {in_url(host)}:{port} cannot be opened ({reason}); {fix}") from None
     try:
         say(f"url={url}")
         await ended.wait()

@@ -9,6 +9,7 @@ import sys
 
 import uvloop
 
+from worker.core.listening import in_url, refusal
 from worker.emulator.config import EmulatorConfig, InvalidConfigError, reconfigured
 from worker.emulator.server import Emulator
 
@@ -44,7 +45,9 @@ def main() -> int:
     try:
         uvloop.run(_run(options.host, options.port, config))
     except OSError as problem:
-        sys.stderr.write(f"cannot listen on {options.host}:{options.port}: {problem.strerror}; try --port 0\n")
+        reason, is_host = refusal(problem)
+        fix = "--host wants a name or address of this machine" if is_host else "try --port 0"
+        sys.stderr.write(f"cannot listen on {in_url(options.host)}:{options.port}: {reason}; {fix}\n")
         return 1
     return 0
 

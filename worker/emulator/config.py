@@ -117,4 +117,4 @@ def _one_line(problem: dict[str, Any]) -> str:
     place = ".".join(str(part) for part in problem["loc"])
     # A key that was mistyped is still a secret.
     got = "" if place.startswith("api_keys") else f" (got {shown[:80]})"
-    return f"{place}: {problem['msg']}{got}"
+    return f"{place}: {problem['msg'].removeprefix('Value error, ')}{got}"

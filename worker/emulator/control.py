@@ -24,7 +24,7 @@ class Controlled(Protocol):
     def settings(self) -> dict[str, Any]:
         """The configuration in force."""
 
-    def reconfigure(self, **changes: object) -> None:
+    def reconfigure(self, /, **changes: object) -> None:
         """Change settings; raises InvalidConfigError."""
 
     def reset(self) -> None:

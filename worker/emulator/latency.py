@@ -43,7 +43,7 @@ def parse_latency(text: str) -> LatencyLaw:
                 return LatencyLaw(kind, _seconds(values["mean"]), sigma)
     except ValueError:
         pass
-    raise ValueError(f"latency law {text!r} is not understood; write {_WANTED}")
+    raise ValueError(f"not understood; write {_WANTED}")
 
 
 def _seconds(text: str) -> float:

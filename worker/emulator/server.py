@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from worker.core.listening import in_url
 from worker.emulator.account import Account
 from worker.emulator.answers import Reply, error
 from worker.emulator.api import Api, Call
@@ -49,7 +50,7 @@ class Emulator:
             raise
         self._runner = runner
         bound: int = runner.addresses[0][1]
-        return f"http://{host}:{bound}"
+        return f"http://{in_url(host)}:{bound}"
 
     async def close(self) -> None:
         """Stop listening and end open connections; jobs and counts stay readable."""
@@ -72,7 +73,7 @@ class Emulator:
         """The configuration in force as a JSON object; of API keys only their number."""
         return as_json_object(self.config)
 
-    def reconfigure(self, **changes: object) -> None:
+    def reconfigure(self, /, **changes: object) -> None:
         """Change any fields of EmulatorConfig, all or none. Raises InvalidConfigError."""
         config = reconfigured(self.config, changes)
         # Bills up to now are at the old price, expiries at the old retention.
