@@ -127,6 +127,32 @@ async def test_single_object_can_be_demanded() -> None:
         await a_codec(input_format=InputFormat.SINGLE_OBJECT).decode("texts", bare(EVENT))
 
 
+@pytest.mark.parametrize(
+    ("value", "hint"),
+    [
+        (
+            b"\0\0\0\0\7" + bare(EVENT),
+            r"Schema Registry framing \(00 and schema id 7\), which this version does not read",
+        ),
+        (b'{"text": "hello"}', "is it JSON"),
+    ],
+)
+async def test_what_cannot_be_read_says_what_it_may_be_instead(value: bytes, hint: str, tmp_path: Path) -> None:
+    other = a_schema(tmp_path, {"type": "record", "name": "Other", "fields": [{"name": "body", "type": "string"}]})
+    codecs = (a_codec(), a_codec(input_format=InputFormat.SINGLE_OBJECT), a_codec(TEXT_EVENT, other))
+    for codec in codecs:
+        with pytest.raises(InvalidEvent, match=hint) as caught:
+            await codec.decode("texts", value)
+        check_message(caught.value)
+
+
+@pytest.mark.parametrize("value", [b"", b"\0", b"\0\0\0\0", b"\0\x20hello", b"\x02\x61"])
+async def test_a_bare_record_that_was_cut_off_is_not_taken_for_something_else(value: bytes) -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        await a_codec().decode("texts", value)
+    assert "it begins" not in str(caught.value)
+
+
 async def test_a_bare_record_may_begin_with_the_marker_if_bare_is_demanded(tmp_path: Path) -> None:
     schema = a_schema(tmp_path, {"type": "record", "name": "N", "fields": [{"name": "n", "type": "long"}]})
     value = bare({"n": -98}, schema)

@@ -21,6 +21,8 @@ from worker.settings.sections import InputFormat
 
 _MARKER = b"\xc3\x01"
 _HEADER_SIZE = 10
+_FRAMING_SIZE = 5
+"""Bytes that Schema Registry's serializers put in front: 00 and a schema id."""
 
 
 class AvroCodec:
@@ -70,10 +72,14 @@ class AvroCodec:
         """The datum of an input record. Raises InvalidEvent for every kind of bad bytes, in bounded memory."""
         if self._format is InputFormat.BARE or (self._format is InputFormat.AUTO and value[:2] != _MARKER):
             if self._only_reader is None:
-                raise InvalidEvent(f"a bare record, but {len(self._readers)} schemas are configured: leave one of them")
-            return self._only_reader.read(value)
+                problem = f"a bare record, but {len(self._readers)} schemas are configured: leave one of them"
+                raise InvalidEvent(problem + _hint(value))
+            try:
+                return self._only_reader.read(value)
+            except InvalidEvent as error:
+                raise InvalidEvent(f"{error}{_hint(value)}") from None
         if value[:2] != _MARKER:
-            raise InvalidEvent("not in single-object encoding: the record does not begin with C3 01")
+            raise InvalidEvent(f"not in single-object encoding: the record does not begin with C3 01{_hint(value)}")
         if len(value) < _HEADER_SIZE:
             raise InvalidEvent(f"the single-object header takes {_HEADER_SIZE} bytes, here are {len(value)}")
         reader = self._readers.get(value[2:_HEADER_SIZE])
@@ -91,6 +97,15 @@ class AvroCodec:
     def encode_redacted(self, redacted: Redacted) -> bytes:
         """The value of a dead letter whose text is left out. Never raises."""
         return self._redacted_header + redacted_writer.write_redacted(redacted)
+
+
+def _hint(value: bytes) -> str:
+    """What a value that cannot be read may be instead. Of a schema id's four bytes the first is 0 below 16 million; bare
+    records that begin with 00 are too many to be told from it by that alone."""
+    if value[:2] == b"\x00\x00" and len(value) >= _FRAMING_SIZE:
+        number = int.from_bytes(value[1:_FRAMING_SIZE], "big")
+        return f"; it begins like Schema Registry framing (00 and schema id {number}), which this version does not read"
+    return "; it begins with a brace: is it JSON?" if value[:1] == b"{" else ""
 
 
 def bundled_schema(name: str) -> Path:
