@@ -123,6 +123,14 @@ def test_an_estimate_above_the_limit_is_refused(made: FakeBroker, call: Call) ->
     assert call("--yes", "--max-cost", "0.0001").code == 0
 
 
+@pytest.mark.parametrize("limit", ["nan", "-1"])
+def test_a_limit_that_no_estimate_is_above_is_no_limit(made: FakeBroker, call: Call, limit: str) -> None:
+    said = call("--yes", "--max-cost", limit)
+    assert said.code == 2
+    assert "--max-cost" in said.err
+    assert not replayed(made)
+
+
 @pytest.mark.parametrize(("answer", "code"), [(True, 0), (False, 2)])
 def test_on_a_terminal_it_asks(
     made: FakeBroker, call: Call, monkeypatch: pytest.MonkeyPatch, answer: bool, code: int

@@ -140,6 +140,10 @@ def test_an_interrupted_command_exits_130(monkeypatch: pytest.MonkeyPatch) -> No
     [
         (["emulator", "--config", "[]"], "wants a JSON object"),
         (["embed", "\udcff"], "not UTF-8"),
+        (["emulator", "--config", "{"], "--config is not JSON"),
+        (["emulator", "--latency", "soon"], "emulator: latency: not understood; write lognormal:"),
+        (["run", "--fail-on-dead-letters"], "--fail-on-dead-letters needs --until-end"),
+        (["topics", "create", "--replication", "0"], "want 1 or more, or -1 for the broker's default"),
         (["check", "--set", "api_key=SG_0123456789"], "secrets go into SEGMIND_API_KEY_FILE or SEGMIND_API_KEY"),
     ],
 )

@@ -18,7 +18,7 @@ from worker.assembly import Ports
 from worker.commands.configuration import ConfigFile, Flags, api_key_of, run_until_done, settings_from
 from worker.commands.opening import end_offsets, open_ports
 from worker.core.api_url import is_clear_text
-from worker.errors import EndNotReached
+from worker.errors import ConfigurationError, EndNotReached
 from worker.model import OutcomeKind
 from worker.notices import Ended, Notice, Spend
 from worker.settings import Drain, Settings, masked
@@ -68,6 +68,10 @@ def run(
     brokers or offsets are not ready, 4 --until-end ended before the end: by a signal, or there are too many dead letters of
     one reason, and a record that was tried since became one too.
     """
+    if fail_on_dead_letters and not until_end:
+        raise ConfigurationError(
+            "--fail-on-dead-letters needs --until-end: a worker that runs on has no last dead letter"
+        )
     settings = settings_from(config, flags)
     if until_end and settings.kafka.start_from is None:
         settings = settings_from(config, [*(flags or []), "kafka.start_from=earliest"])

@@ -10,7 +10,7 @@ from worker.adapters.kafka import Topics
 from worker.commands.configuration import ConfigFile, Flags, run_until_done, settings_from
 from worker.commands.opening import no_log
 from worker.commands.output import say
-from worker.errors import StartError
+from worker.errors import ConfigurationError, StartError
 from worker.settings import Settings
 
 LOOKS = 50
@@ -46,6 +46,8 @@ def create(
     Give input and output the same number of partitions, so that an event and its vector are in the same one. A replica works on
     at most 120 records of a partition at once, and there can be no more replicas than input partitions.
     """
+    if replication == 0:
+        raise ConfigurationError("--replication 0: want 1 or more, or -1 for the broker's default")
     settings = settings_from(config, flags)
     for line in run_until_done(created(settings, partitions, replication, max_message_bytes)):
         say(line)
