@@ -1,16 +1,18 @@
 """What the demo counts: it must notice what does not add up."""
 
 import asyncio
+import io
 from array import array
 
 import pytest
 from confluent_kafka import Producer
+from rich.console import Console
 
 from worker.commands.demo.events import Avro, DemoEvent, sample_events
 from worker.commands.demo.feeder import WINDOW_BYTES, DemoFeeder
 from worker.commands.demo.neighbours import neighbours
 from worker.commands.demo.reader import DemoReader
-from worker.commands.demo.report import Report, cut
+from worker.commands.demo.report import Report, cut, largest
 from worker.commands.demo.tally import Letter, Place, Tally
 from worker.emulator.broker import EmbeddedBroker
 from worker.model import Reason, TopicPartition
@@ -128,6 +130,24 @@ def test_no_text_is_shown_twice_however_few_there_are(count: int) -> None:
 def test_texts_are_shown_on_one_line_without_control_characters() -> None:
     assert cut("a\n b\x1b[31m\u202e", 20) == "a b\ufffd[31m\ufffd"
     assert cut("x" * 30, 10) == "x" * 9 + "…"
+
+
+def test_of_a_vector_the_numbers_are_shown_that_say_most() -> None:
+    assert largest([0.5, -0.75, 0.0, 0.25]) == "-0.750 at 1, +0.500 at 0, +0.250 at 3"
+    assert largest([0.5]) == "+0.500 at 0"
+
+
+@pytest.mark.parametrize("width", [50, 60, 80])
+def test_what_is_too_long_for_the_terminal_ends_in_an_ellipsis(width: int) -> None:
+    tally = Tally()
+    for offset in range(2):
+        tally.input(at(offset), b"%d" % offset, f"{offset} " + "word " * 40)
+        tally.vector(at(offset), f"{offset}", array("f", [-0.5] * 3072))
+    stream = io.StringIO()
+    report(tally, fed=2).show(Console(width=width, file=stream))
+    shown = [line.rstrip() for line in stream.getvalue().splitlines() if " word" in line or " numbers" in line]
+    assert len(shown) == 6
+    assert all(len(line) <= width and line.endswith(("…", " at 2")) for line in shown)
 
 
 def test_the_sample_holds_what_the_readme_promises() -> None:

@@ -14,7 +14,7 @@ from rich.text import Text
 from worker.commands.demo.neighbours import Neighbours, neighbours
 from worker.commands.demo.tally import Tally
 
-_SHOWN_NUMBERS: Final = 4
+_SHOWN_NUMBERS: Final = 3
 _LONGEST_TEXT: Final = 200
 _WIDEST: Final = 120
 
@@ -128,15 +128,22 @@ class Report:
 
 
 def _neighbours(one: Neighbours) -> RenderableType:
-    numbers = ", ".join(f"{number:+.4f}" for number in one.vector[:_SHOWN_NUMBERS])
-    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
+    # expanded, for else rich takes the room that is missing from both columns, and crops the line where the first needs it
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0), expand=True)
     table.add_column(justify="right", style="cyan", no_wrap=True, min_width=4)
     table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    table.add_row("", Text(f"[{numbers}, ...] {len(one.vector)} numbers", style="dim"))
+    table.add_row("", Text(f"{len(one.vector)} numbers, the largest {largest(one.vector)}", style="dim"))
     for similarity, text in one.nearest:
         table.add_row(f"{similarity:.2f}", Text(cut(text, _LONGEST_TEXT)))
     heading = Text(cut(one.text, _LONGEST_TEXT), no_wrap=True, overflow="ellipsis", style="bold green")
     return Padding(Group(heading, Padding(table, (0, 0, 0, 2))), (1, 0, 0, 1))
+
+
+def largest(vector: Sequence[float]) -> str:
+    """The numbers that say most of a vector, with their places from 0 on. The first ones are much alike in the emulator's
+    vectors of different texts."""
+    places = sorted(range(len(vector)), key=lambda place: abs(vector[place]), reverse=True)[:_SHOWN_NUMBERS]
+    return ", ".join(f"{vector[place]:+.3f} at {place}" for place in places)
 
 
 def cut(text: str, most: int) -> str:
