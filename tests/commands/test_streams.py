@@ -110,9 +110,10 @@ def test_a_wrong_setting_is_exit_code_2_where_nobody_can_read_why() -> None:
 
 @pytest.mark.parametrize("seconds", [0.15, 0.3])
 def test_ctrl_c_while_the_program_loads_ends_it_without_a_word(seconds: float) -> None:
-    script = f"import threading, os, signal; threading.Timer({seconds}, os.kill, (os.getpid(), signal.SIGINT)).start()"
+    script = "import threading, os, signal\nfrom worker.cli import main\n"  # before it no program could catch anything
+    script += f"threading.Timer({seconds}, os.kill, (os.getpid(), signal.SIGINT)).start()\nmain()"
     process = subprocess.Popen(
-        [sys.executable, "-c", f"{script}\nfrom worker.cli import main\nmain()", "run"],
+        [sys.executable, "-c", script, "run"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
