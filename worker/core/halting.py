@@ -91,6 +91,8 @@ class Halting:
     @property
     def standing(self) -> Sequence[Standing]:
         """All causes that stand, the oldest first."""
+        if self.probed is None and not self._others:
+            return ()  # asked for with every call
         causes = [*self._others.values(), *([self.probed] if self.probed else ())]
         return sorted(causes, key=lambda standing: standing.since)
 

@@ -1,6 +1,7 @@
 """The vector inside the API's `output`, whose shape the vendor does not publish."""
 
 import json
+import sys
 from array import array
 from math import isfinite
 from struct import Struct
@@ -12,6 +13,10 @@ _LONGEST = 65_536
 _NUMBERS = frozenset((int, float))
 _WITH_ARTICLE = {"object": "an object", "null": "null", "unknown": "something unknown"}
 _ZERO, _ONE = Struct("f").pack(0.0), Struct("f").pack(1.0)
+_UPPERMOST = 3 if sys.byteorder == "little" else 0
+"""Of the four bytes of a float32, the one with the sign and the upper seven of eight bits of the exponent."""
+_LARGEST = (0x7F, 0xFF)
+"""What it is in an infinity, in no number at all, and in numbers from 2^127 on."""
 
 _Path = tuple[str | int, ...]
 _PATHS: tuple[_Path, ...] = (
@@ -82,7 +87,8 @@ def _at(value: object, path: _Path) -> object:
 def _float32(numbers: list[object]) -> "array[float]":
     """One call of struct is three times as fast as `array("f", numbers)`, and refuses all that is no number but booleans. Those
     become exactly 0.0 or 1.0, so only where such bytes occur the types are looked at one by one. A sum is finite exactly if
-    every summand is, because 65,536 times the largest float32 is far below the largest float."""
+    every summand is, because 65,536 times the largest float32 is far below the largest float. The uppermost bytes (sign and most
+    of the exponent) show at once whether there is anything to look for at all: in a usual vector there is not."""
     try:
         packed = Struct(f"{len(numbers)}f").pack(*numbers)
     except StructError:
@@ -90,10 +96,11 @@ def _float32(numbers: list[object]) -> "array[float]":
         raise InvalidResult(f"the vector of {len(numbers)} holds a number outside float32") from None
     except OverflowError:
         raise InvalidResult(f"the vector of {len(numbers)} holds a number outside float32") from None
-    if _ZERO in packed or _ONE in packed:
+    uppermost = packed[_UPPERMOST::4]
+    if (_ZERO[_UPPERMOST] in uppermost or _ONE[_UPPERMOST] in uppermost) and (_ZERO in packed or _ONE in packed):
         _refuse_strangers(numbers)
     vector = array("f", packed)
-    if not isfinite(sum(vector)):
+    if any(largest in uppermost for largest in _LARGEST) and not isfinite(sum(vector)):
         raise InvalidResult(f"the vector of {len(numbers)} holds a number that is not finite")
     return vector
 
