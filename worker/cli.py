@@ -3,6 +3,7 @@ before it was done (a replay that can be resumed; `run --until-end` before its e
 
 import os
 import sys
+from collections.abc import Callable
 
 from worker.errors import ConfigurationError, EndNotReached, ReplayInterrupted, StartError, WorkerError
 
@@ -16,9 +17,7 @@ def main() -> None:
     open_closed_streams()
     try:
         # half a second, in which Ctrl-C must be no traceback either
-        from worker.commands.application import application  # noqa: PLC0415
-
-        application()
+        load()()
     except ConfigurationError as error:
         end(error, 2)
     except StartError as error:
@@ -29,6 +28,17 @@ def main() -> None:
         end(error, 1)
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
+
+
+def load() -> Callable[[], None]:
+    """The application that the arguments ask for."""
+    if sys.argv[1:2] == ["run"]:
+        from worker.commands.run_alone import application as run  # noqa: PLC0415
+
+        return run
+    from worker.commands.application import application  # noqa: PLC0415
+
+    return application
 
 
 def open_closed_streams() -> None:

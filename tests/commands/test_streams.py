@@ -161,3 +161,16 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(
     assert line.startswith("error: ")
     assert words in line
     assert "SG_0123456789" not in line
+
+
+def test_a_worker_loads_neither_emulator_nor_demo() -> None:
+    script = (
+        "import sys\nfrom worker.cli import main\ntry:\n    main()\nfinally:\n    print(*sys.modules, file=sys.stderr)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script, "run", "--help"], capture_output=True, text=True, timeout=SECONDS, check=True
+    )
+    loaded = set(told.stderr.split())
+    assert "worker.commands.run" in loaded
+    assert not loaded & {"worker.emulator", "worker.commands.demo", "worker.commands.application"}
+    assert " run [OPTIONS]" in told.stdout
