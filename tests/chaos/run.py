@@ -25,7 +25,8 @@ PARTITIONS: Final = 6
 WORKERS: Final = 3
 LATENCY: Final = "lognormal:mean=1.2,sigma=0.6"
 
-_SETTLE_SECONDS: Final = 120.0
+_SETTLE_SECONDS: Final = 400.0
+"""The last events may be several that are refused alike, with no success behind them: it takes five minutes until they are blamed."""
 _PAUSE: Final = 0.25
 
 Say = Callable[[str], None]
