@@ -26,7 +26,7 @@ WORKERS: Final = 3
 LATENCY: Final = "lognormal:mean=1.2,sigma=0.6"
 
 _SETTLE_SECONDS: Final = 400.0
-"""The last events may be several that are refused alike, with no success behind them: it takes five minutes until they are blamed."""
+"""It takes five minutes until several events that are refused alike are blamed, where nothing succeeds behind them."""
 _PAUSE: Final = 0.25
 
 Say = Callable[[str], None]
