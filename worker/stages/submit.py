@@ -72,13 +72,7 @@ class Submit:
             partition = await self._with_room(record)
             tried = Try(record, request, attempt)
             try:
-                return await self._gate.call(
-                    Call.SUBMIT,
-                    partial(self._post, tried),
-                    event=(record.source, record.offset),
-                    # in an outage, who has failed lets others try first: perhaps it is one of few that always fail
-                    priority=float(failures) if self._gate.halted else 0.0,
-                )
+                return await self._through_the_gate(tried, partition, failures)
             except HeldBackError:
                 tried.check_fate()
             except CallFailedError as error:
@@ -87,10 +81,21 @@ class Submit:
                 before, attempt = attempt, self._next_attempt(error.verdict, attempt)
                 pause = delay(failures, self._random())
                 self._observer.notice(Retried(record, error.verdict.detail, pause, counted=attempt > before))
-                partition.intending.discard(record.offset)  # others may have the room meanwhile
                 await self._clock.sleep(pause)
-            finally:
-                partition.intending.discard(record.offset)
+
+    async def _through_the_gate(self, tried: "Try", partition: Partition, failures: int) -> Job:
+        """One POST that brings a job. The room for its intent is free afterwards: the job has its own, a failure needs none."""
+        record = tried.record
+        try:
+            return await self._gate.call(
+                Call.SUBMIT,
+                partial(self._post, tried),
+                event=(record.source, record.offset),
+                # in an outage, who has failed lets others try first: perhaps it is one of few that always fail
+                priority=float(failures) if self._gate.halted else 0.0,
+            )
+        finally:
+            partition.intending.discard(record.offset)
 
     async def _with_room(self, record: Record) -> Partition:
         """The record's partition, once its ledger surely has room for an intent (strict mode). That takes time only where brokers
